@@ -1,0 +1,1 @@
+"""From transaction bytes to receipts and a state root."""

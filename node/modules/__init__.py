@@ -1,0 +1,1 @@
+"""One file per feature of the ledger: its transaction kinds, its tables, its rules."""

@@ -1,0 +1,1 @@
+"""Peers: messages, frames, the handshake, gossip, and the only sockets between nodes."""

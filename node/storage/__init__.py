@@ -1,0 +1,1 @@
+"""What stands on disk: key-value store, blocks, blobs, the write-ahead log."""
