@@ -50,6 +50,8 @@ class Node:
     log_certificates: list = field(default_factory=list)
     finalized: list = field(default_factory=list)
     """Certificates in the order they came."""
+    wake_ms: int | None = None
+    """The one Tick asked for."""
     is_up: bool = True
     incarnation: int = 0
 
@@ -78,8 +80,13 @@ class Cluster:
         while self.queue and self.queue[0][0] <= until_ms:
             self.now_ms, _, me, incarnation, happened = heapq.heappop(self.queue)
             node = self.nodes[me]
-            if node.is_up and node.incarnation == incarnation:
-                self.feed(me, happened)
+            if not node.is_up or node.incarnation != incarnation:
+                continue
+            if isinstance(happened, on.Tick):
+                if node.wake_ms != self.now_ms:
+                    continue
+                node.wake_ms = None
+            self.feed(me, happened)
         self.now_ms = until_ms
 
     def feed(self, me: bytes, happened) -> None:
@@ -145,6 +152,7 @@ class Cluster:
                 asked = on.CertificatesRequested(peer=me, from_view=effect.from_view, to_view=effect.to_view)
                 self.send(me, asked, effect.first_peer if effect.first_peer != me else None)
             case out.WakeAt(at_ms=at_ms):
+                node.wake_ms = at_ms
                 self.at(at_ms, me, on.Tick())
             case out.ReportEvidence(evidence=evidence):
                 self.evidence.append(evidence)
@@ -159,7 +167,7 @@ class Cluster:
 
     def log_vote(self, node: Node, statement) -> Vote:
         vote = sign(statement, node.me)
-        for earlier in node.log_votes:
+        for earlier in node.log_votes[-200:]:
             assert find_conflict(earlier, vote) is None, "an honest node equivocated"
         node.log_votes.append(vote)
         return vote
@@ -177,9 +185,9 @@ class Cluster:
         longest = max(chains, key=len)
         for chain in chains:
             assert chain == longest[: len(chain)], "two nodes finalised different chains"
+        on_chain = set(longest)
         for node in self.nodes.values():
-            for certificate in node.finalized:
-                assert certificate.statement.block_id in longest
+            assert all(certificate.statement.block_id in on_chain for certificate in node.finalized)
 
     def heights(self) -> list[int]:
         return [len(self.chain(node.core.final.block_id)) for node in self.nodes.values()]

@@ -1,0 +1,214 @@
+"""What validators run: a request and the bytes it names go in, a result goes out, equal to the last bit everywhere.
+
+`prepare` does what depends on the model alone, once, so that a worker can keep it for every later question; `compute`
+gives the same result with and without it. Nothing here reads a clock, a random number or the network.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never, overload
+
+import numpy as np
+
+from attribution.certificate import certify, decode_inverse, decode_weights
+from attribution.encoder import Encoder, Int16, derive, encode, read_queries, read_records
+from attribution.errors import AttributionError, Reason
+from attribution.exact import Int64
+from attribution.head import classify, logits, probabilities
+from attribution.influence import (
+    class_residuals,
+    class_sums,
+    cross_forms,
+    directions,
+    holdout_scores,
+    is_gate_on,
+    raw_influence,
+    relative_influence,
+    self_forms,
+    strengths,
+)
+from attribution.request import (
+    REQUEST,
+    RESULT,
+    Answer,
+    AttributeRequest,
+    AttributeResult,
+    Certificate,
+    CertifyRequest,
+    GateRequest,
+    GateResult,
+    Model,
+    Problem,
+    content_hash,
+)
+
+Materials = Mapping[bytes, bytes]
+
+_BLOCK_QUESTIONS = 64
+_BLOCK_RECORDS = 4096
+_INFLUENCE = np.dtype(">i2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A model ready to answer. Shapes: n records, d features, C classes, u = C·d."""
+
+    model: Model
+    """The model that all this belongs to."""
+    encoder: Encoder
+    """Maps values to features."""
+    weights: Int64
+    """(C, d). Units: 2**-30."""
+    inverse: Int64
+    """(u, u), symmetric."""
+    directions: Int16
+    """(n, u): the direction of each record's gradient. Units: 2**-14."""
+    self_forms: Int64
+    """(n,): each record's form with itself."""
+
+    def size_bytes(self) -> int:
+        """Memory that keeping it takes."""
+        return sum(part.nbytes for part in (self.weights, self.inverse, self.directions, self.self_forms))
+
+
+def prepare(model: Model, materials: Materials) -> Prepared:
+    """What every question to a model needs. It does not certify the model.
+
+    Raises: AttributionError.
+    """
+    features, labels, encoder = read_problem(model.problem, materials)
+    weights = decode_weights(model.problem, read_material(materials, model.weights))
+    inverse = decode_inverse(model.problem, read_material(materials, model.inverse))
+    vectors = np.empty((len(labels), model.problem.unknowns), dtype=np.int16)
+    forms = np.empty(len(labels), dtype=np.int64)
+    scores = logits(features, weights)
+    for block in _blocks(len(labels), _BLOCK_RECORDS):
+        vectors[block] = directions(features[block], class_residuals(scores[block], labels[block]))
+        forms[block] = self_forms(vectors[block], inverse)
+    return Prepared(
+        model=model, encoder=encoder, weights=weights, inverse=inverse, directions=vectors, self_forms=forms
+    )
+
+
+@overload
+def compute(request: CertifyRequest, materials: Materials, prepared: Prepared | None = None) -> Certificate: ...
+@overload
+def compute(request: GateRequest, materials: Materials, prepared: Prepared | None = None) -> GateResult: ...
+@overload
+def compute(request: AttributeRequest, materials: Materials, prepared: Prepared | None = None) -> AttributeResult: ...
+def compute(request: REQUEST, materials: Materials, prepared: Prepared | None = None) -> RESULT:
+    """The result of a request: a pure function of it, given bytes that match the hashes it names.
+
+    With `prepared`, only the questions' bytes are read.
+
+    Raises: AttributionError; for a CertifyRequest also when the model does not certify.
+    """
+    assert prepared is None or prepared.model == request.model
+    match request:
+        case CertifyRequest():
+            return _certify(request, materials)
+        case GateRequest():
+            return _measure(request, materials, prepared or prepare(request.model, materials))
+        case AttributeRequest():
+            return _attribute(request, materials, prepared or prepare(request.model, materials))
+        case _:
+            assert_never(request)
+
+
+def predict(prepared: Prepared, queries: Sequence[bytes]) -> tuple[int, ...]:
+    """The model's answers. Raises: AttributionError(QUERY_WRONG_SIZE | VALUE_OUT_OF_RANGE)."""
+    features = encode(prepared.encoder, read_queries(prepared.model.problem.schema, queries))
+    return tuple(classify(logits(features, prepared.weights)).tolist())
+
+
+def relative_influences(prepared: Prepared, features: Int16, scores: Int64, labels: Int64) -> Int64:
+    """Relative influence of every record on questions with given answers.
+
+    Shapes: features (m, d), scores (m, C), labels (m,) -> (n, m).
+    """
+    questions = directions(features, class_residuals(scores, labels))
+    forms = cross_forms(prepared.directions, questions, prepared.inverse)
+    return relative_influence(forms, prepared.self_forms, self_forms(questions, prepared.inverse))
+
+
+def raw_influences(prepared: Prepared, materials: Materials, query: bytes) -> list[int]:
+    """Raw influence of every record on the model's answer to one question: evidence, not paid on. Units: 2**-20.
+
+    Raises: AttributionError.
+    """
+    problem = prepared.model.problem
+    features, labels, encoder = read_problem(problem, materials)
+    record_strengths = _strengths(features, logits(features, prepared.weights), labels)
+    asked = encode(encoder, read_queries(problem.schema, [query]))
+    scores = logits(asked, prepared.weights)
+    answers = classify(scores)
+    forms = cross_forms(prepared.directions, directions(asked, class_residuals(scores, answers)), prepared.inverse)
+    question_strength = int(_strengths(asked, scores, answers)[0])
+    return raw_influence(forms[:, 0], record_strengths, question_strength, problem.damping)
+
+
+def read_problem(problem: Problem, materials: Materials) -> tuple[Int16, Int64, Encoder]:
+    """Features and labels of a snapshot, and the encoder it fixes. Raises: AttributionError."""
+    labels, values = read_records(problem.schema, [read_material(materials, name) for name in problem.records])
+    encoder = derive(values)
+    return encode(encoder, values), labels, encoder
+
+
+def read_material(materials: Materials, name: bytes) -> bytes:
+    """Bytes of a content hash. Raises: AttributionError(MISSING_MATERIAL | MATERIAL_MISMATCH)."""
+    data = materials.get(name)
+    if data is None:
+        raise AttributionError(Reason.MISSING_MATERIAL, name.hex())
+    if content_hash(data) != name:
+        raise AttributionError(Reason.MATERIAL_MISMATCH, name.hex())
+    return data
+
+
+def _certify(request: CertifyRequest, materials: Materials) -> Certificate:
+    problem = request.model.problem
+    weights = decode_weights(problem, read_material(materials, request.model.weights))
+    inverse = decode_inverse(problem, read_material(materials, request.model.inverse))
+    features, labels, _ = read_problem(problem, materials)
+    return certify(problem, features, labels, weights, inverse)
+
+
+def _measure(request: GateRequest, materials: Materials, prepared: Prepared) -> GateResult:
+    schema = request.model.problem.schema
+    labels, values = read_records(schema, [read_material(materials, name) for name in request.holdout])
+    features = encode(prepared.encoder, values)
+    scores = logits(features, prepared.weights)
+    sums = np.zeros((len(prepared.self_forms), schema.classes), dtype=np.int64)
+    for block in _blocks(len(labels), _BLOCK_QUESTIONS):
+        relative = relative_influences(prepared, features[block], scores[block], labels[block])
+        sums += class_sums(relative, labels[block], schema.classes)
+    class_counts = np.bincount(labels, minlength=schema.classes).astype(np.int64)
+    return GateResult(
+        correct=int((classify(scores) == labels).sum()),
+        baseline=int(class_counts.max()),
+        class_counts=tuple(class_counts.tolist()),
+        scores=tuple(holdout_scores(sums, class_counts).tolist()),
+        is_gate_on=is_gate_on(class_counts),
+    )
+
+
+def _attribute(request: AttributeRequest, materials: Materials, prepared: Prepared) -> AttributeResult:
+    blobs = [read_material(materials, name) for name in request.queries]
+    features = encode(prepared.encoder, read_queries(request.model.problem.schema, blobs))
+    scores = logits(features, prepared.weights)
+    labels = classify(scores)
+    answers: list[Answer] = []
+    for block in _blocks(len(labels), _BLOCK_QUESTIONS):
+        relative = relative_influences(prepared, features[block], scores[block], labels[block])
+        columns = relative.T.astype(_INFLUENCE)
+        for label, column in zip(labels[block].tolist(), columns, strict=True):
+            answers.append(Answer(label=label, influences=column.tobytes()))
+    return AttributeResult(answers=tuple(answers))
+
+
+def _strengths(features: Int16, scores: Int64, labels: Int64) -> Int64:
+    return strengths(features, class_residuals(scores, labels), probabilities(scores), labels)
+
+
+def _blocks(count: int, size: int) -> Iterator[slice]:
+    """Slices that cover `count`, so that the memory of what is computed on the way does not grow with it."""
+    return (slice(start, start + size) for start in range(0, count, size))

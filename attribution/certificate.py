@@ -1,0 +1,140 @@
+"""Float code proposes, integers verify: the weights are the optimum of exactly these records, and M is H's inverse.
+
+Weights. The loss is strongly convex, so a small gradient means a near optimum:
+
+    ‖W - W*‖ ≤ (‖g‖ + δ·sqrt(C)·mean‖x‖) / λ,   g the exact gradient at W, δ < 2**-25 the error of a probability
+
+accepted iff ‖g‖ ≤ ε = 2**-22. It refuses other records: with h = (p - e_y) ⊗ x + λ·W the part that one record has in
+the gradient, so that g is the mean of the h,
+
+    removing record i gives  (n·g - h_i) / (n - 1),  refused if ‖h_i‖ > (2n - 1)·ε
+    adding record i gives    (n·g + h_i) / (n + 1),  refused if ‖h_i‖ > (2n + 1)·ε
+    relabelling it gives     g + (h_i' - h_i) / n,   refused if √2·‖x_i‖ > 2n·ε, which holds up to 2**21 records
+
+(exactly so, because p is a function of W and x alone). Below these two models are the same within the bound, and both
+are valid. The encoder is held fixed here; a change among the 256 records that fix it changes every feature besides.
+
+Inverse. M is symmetric because only its upper triangle is posted. With τ = damping·2**34 it is accepted iff
+
+    the largest row sum of |H·M - τ·I| is at most η·τ,  η = 1/256
+
+Then the eigenvalues of H·M are within η·τ of τ. They are those of the symmetric √H·M·√H, so M is positive definite,
+the Cauchy-Schwarz inequality holds exactly in its metric, and ‖M‖ ≤ (1 + η)·2**30·λ/(λ - 2**-15): its largest row sum
+is below sqrt(512) times that, below 24·2**30. A larger one could not be certified and is refused when it is read.
+
+Bytes, big-endian:   weights   C·d i64, class first, |w| ≤ 2**37, which is 2**7 in units
+                     inverse   u·(u + 1)/2 i64, the upper triangle row by row
+
+Units: weights 2**-30, gradient norm 2**-40, M 2**30·λ times the inverse of the Hessian, residual 2**-30 of τ.
+
+Source: strong convexity bound: Boyd and Vandenberghe, Convex Optimization, section 9.1.2; an approximate inverse that
+is verified by its residual: Rump, "Verification methods", 2010, section 10.
+"""
+
+import math
+
+import numpy as np
+
+from attribution.encoder import Int16
+from attribution.errors import AttributionError, Reason
+from attribution.exact import Int64, magnitude, matmul
+from attribution.head import GRADIENT_BITS, HESSIAN_BITS, gradient, hessian, logits, probabilities, residuals
+from attribution.request import (
+    DAMPING_BITS,
+    EPSILON,
+    ETA,
+    GRADIENT_NORM_BITS,
+    INVERSE_RESIDUAL_BITS,
+    Certificate,
+    Problem,
+)
+
+INVERSE_BITS = 30
+"""M is 2**30·λ times the inverse of the Hessian, which has eigenvalues up to 1/λ."""
+MAXIMUM_WEIGHT = 1 << 37
+MAXIMUM_ROW_SUM = 24 << INVERSE_BITS
+
+_WIRE_INTEGER = np.dtype(">i8")
+
+
+def certify(problem: Problem, features: Int16, labels: Int64, weights: Int64, inverse: Int64) -> Certificate:
+    """Check both, in one exact pass over the records.
+
+    Shapes: features (n, d), labels (n,), weights (C, d), inverse (u, u).
+    Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED).
+    """
+    chances = probabilities(logits(features, weights))
+    steepness = gradient_norm(gradient(features, residuals(chances, labels), weights, problem.damping), len(labels))
+    if steepness > EPSILON:
+        raise AttributionError(Reason.GRADIENT_TOO_LARGE, f"norm {steepness}, at most {EPSILON} of 2**-40")
+    residual = inverse_residual(hessian(features, chances, problem.damping), inverse, problem.damping)
+    if residual > ETA:
+        raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, f"residual {residual}, at most {ETA} of 2**-30")
+    return Certificate(record_count=len(labels), gradient_norm=steepness, inverse_residual=residual)
+
+
+def gradient_norm(total: list[int], record_count: int) -> int:
+    """L2 norm of the mean gradient, rounded up. Units: total 2**-50 summed over records, norm 2**-40."""
+    square = sum(value * value for value in total)
+    root = math.isqrt(square)
+    root += root * root < square
+    return -(-root // (record_count << (GRADIENT_BITS - GRADIENT_NORM_BITS)))
+
+
+def inverse_residual(matrix: Int64, inverse: Int64, damping: int) -> int:
+    """Largest row sum of |H·M - τ·I| over τ, rounded up. Shapes: (u, u) both. Units: 2**-30.
+
+    Raises: AttributionError(INVERSE_NOT_CERTIFIED) where the product is too large to be summed.
+    """
+    target = identity_multiple(damping)
+    product = matmul(matrix, inverse)
+    # τ ≤ 2**56, so that subtracting it fits; entries must pass the next check before they may be summed.
+    if magnitude(product) > 2 * target:
+        raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, "the product with the Hessian is far from the identity")
+    product[np.diag_indices(len(product))] -= target
+    if magnitude(product) > target // 256:
+        raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, "the product with the Hessian is far from the identity")
+    # 512 entries of at most 2**48.
+    largest = int(np.abs(product).sum(axis=1).max())
+    return -(-largest // (target >> INVERSE_RESIDUAL_BITS))
+
+
+def identity_multiple(damping: int) -> int:
+    """τ: what H·M is for the exact inverse, λ in the units of H times those of M."""
+    return damping << (HESSIAN_BITS + INVERSE_BITS - DAMPING_BITS)
+
+
+def encode_weights(weights: Int64) -> bytes:
+    """Bytes of weights. Shapes: weights (C, d)."""
+    return weights.astype(_WIRE_INTEGER).tobytes()
+
+
+def decode_weights(problem: Problem, data: bytes) -> Int64:
+    """Weights of bytes. Shapes: (C, d). Raises: AttributionError(WEIGHTS_MALFORMED | WEIGHTS_OUT_OF_RANGE)."""
+    if len(data) != problem.weights_size_bytes:
+        raise AttributionError(Reason.WEIGHTS_MALFORMED, f"{len(data)} bytes, not {problem.weights_size_bytes}")
+    weights = np.frombuffer(data, dtype=_WIRE_INTEGER).astype(np.int64)
+    if magnitude(weights) > MAXIMUM_WEIGHT:
+        raise AttributionError(Reason.WEIGHTS_OUT_OF_RANGE, f"{magnitude(weights)}, at most {MAXIMUM_WEIGHT}")
+    return weights.reshape(problem.schema.classes, -1)
+
+
+def encode_inverse(inverse: Int64) -> bytes:
+    """Bytes of a symmetric matrix: its upper triangle. Shapes: inverse (u, u)."""
+    return inverse[np.triu_indices(len(inverse))].astype(_WIRE_INTEGER).tobytes()
+
+
+def decode_inverse(problem: Problem, data: bytes) -> Int64:
+    """Symmetric matrix of bytes. Shapes: (u, u). Raises: AttributionError(INVERSE_MALFORMED | INVERSE_OUT_OF_RANGE)."""
+    if len(data) != problem.inverse_size_bytes:
+        raise AttributionError(Reason.INVERSE_MALFORMED, f"{len(data)} bytes, not {problem.inverse_size_bytes}")
+    triangle = np.frombuffer(data, dtype=_WIRE_INTEGER).astype(np.int64)
+    if magnitude(triangle) > MAXIMUM_ROW_SUM:
+        raise AttributionError(Reason.INVERSE_OUT_OF_RANGE, f"an entry above {MAXIMUM_ROW_SUM}")
+    inverse = np.zeros((problem.unknowns, problem.unknowns), dtype=np.int64)
+    rows, columns = np.triu_indices(problem.unknowns)
+    inverse[rows, columns] = triangle
+    inverse[columns, rows] = triangle
+    if int(np.abs(inverse).sum(axis=1).max()) > MAXIMUM_ROW_SUM:
+        raise AttributionError(Reason.INVERSE_OUT_OF_RANGE, f"a row sum above {MAXIMUM_ROW_SUM}")
+    return inverse

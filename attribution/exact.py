@@ -1,0 +1,259 @@
+"""Exact integer kernels: the same bits on every machine, at floating-point speed.
+
+The idea: a float64 product of integers is exact, in any order of summation and with any BLAS, as long as no partial
+sum passes 2**53. So `matmul` proves its bound on the operands at hand before it runs, splits an operand into limbs
+when the bound fails, recombines in int64 after checking that too, and otherwise refuses. Nothing wraps silently.
+
+Never here: BLAS on non-integers, libm, `numpy.linalg`, float sums. `ratio_to_root` estimates with correctly rounded
+operations (conversion, product, quotient, root) and decides by integers wherever the estimate could be wrong.
+
+Each fast form has a plain Python-integer `_reference` beside it, and `known_answer_test` compares them on this machine.
+
+Sources: balanced limb splitting after Ozaki et al., "Error-free transformations of matrix multiplication", 2012,
+section 3; estimate, then decide exactly: Shewchuk, "Adaptive precision floating-point arithmetic", 1997, section 1.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from attribution.errors import AttributionError, KernelError, Reason
+
+Integers: TypeAlias = npt.NDArray[np.integer[Any]]
+Int64: TypeAlias = npt.NDArray[np.int64]
+Matrix: TypeAlias = Sequence[Sequence[int]]
+
+PRODUCT_BOUND = 1 << 50
+"""Largest proven sum of one float64 product: 2**53 less three bits for kernels that add inputs first."""
+INT64_MAXIMUM = (1 << 63) - 1
+
+EXPONENT_BITS = 30
+"""Fraction bits of the argument of `exp_negative`."""
+EXPONENTIAL_BITS = 34
+"""Fraction bits of the value of `exp_negative`, whose error is below 2**-32."""
+EXP_TABLE_SHA256 = "5bae487451270308cf384bba6f947b58ca395883417855eb147e802d9206eb1a"
+"""Pinned hash of the table: the coarse and then the fine entries, 8 bytes each, big-endian."""
+
+_BLOCK = 4096
+_COARSE_BITS = 24
+"""One coarse entry per 2**-6 of the argument, up to 32."""
+_FINE_BITS = 12
+"""One fine entry per 2**-18 of the argument, up to 2**-6."""
+_COARSE_ENTRIES = 32 << (EXPONENT_BITS - _COARSE_BITS)
+_FINE_ENTRIES = 1 << (_COARSE_BITS - _FINE_BITS)
+_UNDECIDED_DISTANCE = 2.0**-20
+_SMALLEST_ESTIMATED_ROOT = 2.0**32
+
+
+def matmul(left: Integers, right: Integers) -> Int64:
+    """Exact matrix product, whatever the operands' size.
+
+    Shapes: left (m, k), right (k, n) -> (m, n).
+    Raises: AttributionError(BOUND_EXCEEDED) when a sum does not fit in 64 bits.
+    """
+    inner = left.shape[1]
+    left_bound, right_bound = magnitude(left), magnitude(right)
+    if inner * left_bound * right_bound <= PRODUCT_BOUND:
+        return _float_product(left, right)
+    assert inner <= PRODUCT_BOUND
+    if left_bound >= right_bound:
+        shift = left_bound.bit_length() // 2
+        high, low = matmul(left >> shift, right), matmul(left & ((1 << shift) - 1), right)
+    else:
+        shift = right_bound.bit_length() // 2
+        high, low = matmul(left, right >> shift), matmul(left, right & ((1 << shift) - 1))
+    if magnitude(high) > (INT64_MAXIMUM - magnitude(low)) >> shift:
+        raise AttributionError(Reason.BOUND_EXCEEDED, f"{left.shape} by {right.shape}")
+    return (high << shift) + low
+
+
+def matmul_reference(left: Matrix, right: Matrix) -> list[list[int]]:
+    """`matmul` in plain integers."""
+    columns = list(zip(*right, strict=True))
+    return [[sum(a * b for a, b in zip(row, column, strict=True)) for column in columns] for row in left]
+
+
+def magnitude(array: Integers) -> int:
+    """Largest absolute value."""
+    return max(int(array.max()), -int(array.min())) if array.size else 0
+
+
+def shift_half_even(array: Int64, bits: int) -> Int64:
+    """array / 2**bits, rounded half to even."""
+    floor = array >> bits
+    remainder, half = array & ((1 << bits) - 1), 1 << (bits - 1)
+    is_up = (remainder > half) | ((remainder == half) & (floor % 2 == 1))
+    rounded: Int64 = floor + is_up
+    return rounded
+
+
+def shift_half_even_reference(value: int, bits: int) -> int:
+    """`shift_half_even` of one plain integer."""
+    floor, remainder = divmod(value, 1 << bits)
+    half = 1 << (bits - 1)
+    return floor + (remainder > half or (remainder == half and floor % 2 == 1))
+
+
+def divide_half_up(numerator: Int64, denominator: Int64) -> Int64:
+    """numerator / denominator to the nearest integer, halves upwards; the denominator is positive.
+
+    Raises: AttributionError(BOUND_EXCEEDED) when the sum does not fit in 64 bits.
+    """
+    if magnitude(numerator) + magnitude(denominator) > INT64_MAXIMUM:
+        raise AttributionError(Reason.BOUND_EXCEEDED, "division")
+    return (numerator + (denominator >> 1)) // denominator
+
+
+def divide_half_up_reference(numerator: int, denominator: int) -> int:
+    """`divide_half_up` of plain integers."""
+    return (numerator + denominator // 2) // denominator
+
+
+def isqrt(array: Int64) -> Int64:
+    """Floor of the square root, for values from 0 to 2**62; the plain form is `math.isqrt`."""
+    assert array.size == 0 or (int(array.min()) >= 0 and int(array.max()) <= 1 << 62)
+    # The estimate of a root below 2**31 is off by less than one.
+    root = np.sqrt(array.astype(np.float64)).astype(np.int64)
+    root -= root * root > array
+    root += (root + 1) * (root + 1) <= array
+    return root
+
+
+def ratio_to_root(numerator: Int64, left: Int64, right: Int64, scale: int) -> Int64:
+    """scale·numerator / isqrt(left·right) toward zero, and 0 where left·right = 0.
+
+    Proof: with a root of at least 2**32 and a ratio within ±2·scale ≤ 2**11, the estimate is within 2**-39 (eight
+    roundings) + 2**-21 (the root's floor) of the ratio; so unless it is that close to an integer other than 0, its
+    integer part is right. All others are decided by integers.
+
+    Shapes: numerator (m, n), left (m, 1), right (1, n), left and right not negative -> (m, n).
+    """
+    assert scale <= 1 << 10
+    assert left.size == 0 or right.size == 0 or min(int(left.min()), int(right.min())) >= 0
+    root = np.sqrt(left.astype(np.float64)) * np.sqrt(right.astype(np.float64))
+    estimate = scale * numerator.astype(np.float64) / np.maximum(root, 1.0)
+    nearest = np.rint(estimate)
+    is_undecided = (np.abs(estimate - nearest) < _UNDECIDED_DISTANCE) & (nearest != 0)
+    is_undecided |= (root < _SMALLEST_ESTIMATED_ROOT) | (np.abs(estimate) > 2 * scale)
+    ratio = np.trunc(np.where(is_undecided, 0.0, estimate)).astype(np.int64)
+    for row, column in np.argwhere(is_undecided).tolist():
+        operands = int(numerator[row, column]), int(left[row, 0]), int(right[0, column])
+        ratio[row, column] = ratio_to_root_reference(*operands, scale)
+    return ratio
+
+
+def ratio_to_root_reference(numerator: int, left: int, right: int, scale: int) -> int:
+    """`ratio_to_root` of plain integers."""
+    root = math.isqrt(left * right)
+    if root == 0:
+        return 0
+    quotient = scale * abs(numerator) // root
+    return quotient if numerator >= 0 else -quotient
+
+
+@cache
+def exp_table() -> tuple[Int64, Int64]:
+    """exp(-i·2**-6) for the coarse entries and 1 - exp(-i·2**-18) for the fine ones. Units: 2**-34.
+
+    Raises: KernelError when this machine's decimal arithmetic gives another table.
+    """
+    # Every operation names its context: the surrounding program's may be set to anything.
+    context = Context(prec=50, rounding=ROUND_HALF_EVEN)
+
+    def exponential(index: int, bits: int) -> Decimal:
+        return context.exp(context.divide(Decimal(-index), Decimal(1 << (EXPONENT_BITS - bits))))
+
+    def rounded(value: Decimal) -> int:
+        return int(context.multiply(value, Decimal(1 << EXPONENTIAL_BITS)).to_integral_value(ROUND_HALF_EVEN))
+
+    coarse = [rounded(exponential(index, _COARSE_BITS)) for index in range(_COARSE_ENTRIES)]
+    fine = [rounded(context.subtract(Decimal(1), exponential(index, _FINE_BITS))) for index in range(_FINE_ENTRIES)]
+    table = np.array(coarse, dtype=np.int64), np.array(fine, dtype=np.int64)
+    for part in table:
+        part.setflags(write=False)
+    digest = hashlib.sha256(b"".join(part.astype(">i8").tobytes() for part in table)).hexdigest()
+    if digest != EXP_TABLE_SHA256:
+        raise KernelError(f"the exponential table hashes to {digest}, not {EXP_TABLE_SHA256}")
+    return table
+
+
+def exp_negative(argument: Int64) -> Int64:
+    """exp(-argument), 0 from 32 on: coarse·(1 - fine)·(1 - rest), where rest < 2**-18 is its own 1 - exp(-rest).
+
+    Error in units: 1/2 for coarse, 1/2 for fine, 1/8 for rest (its square), and two floors: below 4, which is 2**-32.
+
+    Units: argument 2**-30, not negative; value 2**-34.
+    """
+    coarse, fine = exp_table()
+    inside = np.minimum(argument, (32 << EXPONENT_BITS) - 1)
+    value = coarse[inside >> _COARSE_BITS]  # at most 2**34
+    value = value - ((value * fine[(inside >> _FINE_BITS) % _FINE_ENTRIES]) >> EXPONENTIAL_BITS)  # fine < 2**28
+    rest = (inside % (1 << _FINE_BITS)) << (EXPONENTIAL_BITS - EXPONENT_BITS)
+    value = value - ((value * rest) >> EXPONENTIAL_BITS)
+    return np.where(argument == inside, value, 0)
+
+
+def exp_negative_reference(argument: int) -> int:
+    """`exp_negative` of one plain integer."""
+    if argument >= 32 << EXPONENT_BITS:
+        return 0
+    coarse, fine = exp_table()
+    value = int(coarse[argument >> _COARSE_BITS])
+    value -= (value * int(fine[(argument >> _FINE_BITS) % _FINE_ENTRIES])) >> EXPONENTIAL_BITS
+    rest = (argument % (1 << _FINE_BITS)) << (EXPONENTIAL_BITS - EXPONENT_BITS)
+    return value - ((value * rest) >> EXPONENTIAL_BITS)
+
+
+def known_answer_test() -> None:
+    """Compare the fast kernels with plain integers on this machine; a node calls it before it validates.
+
+    Raises: KernelError.
+    """
+    # Sizes at and around the blocks of BLAS kernels; operands of 15 to 37 bits, so that limbs are used too.
+    for rows, inner, columns, bits in ((5, 31, 2, 37), (67, 257, 33, 24), (130, 512, 64, 30)):
+        left, right = _sample(rows * inner, 15, 1).reshape(rows, inner), _sample(inner * columns, bits, 2)
+        right = right.reshape(inner, columns)
+        # numpy's own integer product calls no BLAS.
+        _expect("matmul", np.array_equal(matmul(left, right), left @ right))
+    small, large = _sample(35, 20, 3).reshape(5, 7), _sample(21, 36, 4).reshape(7, 3)
+    _expect("small matmul", matmul(small, large).tolist() == matmul_reference(small.tolist(), large.tolist()))
+    values = np.abs(_sample(256, 62, 5))
+    _expect("isqrt", isqrt(values).tolist() == [math.isqrt(value) for value in values.tolist()])
+    arguments = np.abs(_sample(256, 35, 6))
+    _expect("exp", exp_negative(arguments).tolist() == [exp_negative_reference(x) for x in arguments.tolist()])
+    numerator, left, right = values[:64].reshape(8, 8), values[64:72, None], values[None, 72:80]
+    expected = [
+        [ratio_to_root_reference(int(numerator[i, j]), int(left[i, 0]), int(right[0, j]), 1000) for j in range(8)]
+        for i in range(8)
+    ]
+    _expect("ratio", ratio_to_root(numerator, left, right, 1000).tolist() == expected)
+
+
+def _float_product(left: Integers, right: Integers) -> Int64:
+    """Product of operands whose bound is proven, in blocks so that no large operand is copied to float64 whole."""
+    product = np.zeros((left.shape[0], right.shape[1]), dtype=np.int64)
+    for first in range(0, left.shape[1], _BLOCK):
+        inner = slice(first, first + _BLOCK)
+        right_carrier = right[inner].astype(np.float64)
+        for start in range(0, left.shape[0], _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            product[rows] += (left[rows, inner].astype(np.float64) @ right_carrier).astype(np.int64)
+    return product
+
+
+def _sample(count: int, bits: int, seed: int) -> Int64:
+    """Signed integers below 2**bits from SHA-256 in counter mode."""
+    blocks = (hashlib.sha256(bytes([seed]) + index.to_bytes(4, "big")).digest() for index in range((count + 3) // 4))
+    words = np.frombuffer(b"".join(blocks), dtype=">i8").astype(np.int64)
+    return words[:count] >> (63 - bits)
+
+
+def _expect(name: str, is_equal: bool) -> None:
+    if not is_equal:
+        raise KernelError(f"{name} differs from plain integers on this machine: do not validate with it")

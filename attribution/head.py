@@ -1,0 +1,114 @@
+"""The head: softmax regression with L2 regularisation, in exact integers.
+
+    loss(W) = mean over records of -log softmax(W·x)_y  +  (λ/2)·‖W‖²      (bias included)
+    gradient = mean of (p - e_y) ⊗ x  +  λ·W
+    Hessian  = mean of (diag(p) - p·pᵀ) ⊗ x·xᵀ  +  λ·I
+
+diag(p) - p·pᵀ is the Laplacian of a graph that joins classes j and k with weight p_j·p_k. Only these weights are
+rounded, so the matrix stays positive semidefinite whatever the rounding. Dividing the sum over records by n then
+moves the Hessian by at most 512 units, 2**-15 in spectral norm, which is less than the smallest λ, 2**-10: H is
+positive definite for every admissible problem.
+
+Shapes: n records, d features, C classes; u = C·d unknowns, ordered class first: unknown c·d + a is W[c, a].
+Units: features 2**-12, weights 2**-30, logits 2**-42, probabilities and residuals 2**-28, gradient 2**-50 / n,
+pair weights p_j·p_k 2**-24, Hessian 2**-24, damping λ 2**-20.
+
+Error of a probability: 64 classes x 2**-32 (`exact.exp_negative`) + 2**-29 (its own rounding) + 2**-31 (logits
+rounded to 2**-30) < 2**-25, inside the 2**-24 that the certificate's bound allows.
+"""
+
+import numpy as np
+
+from attribution.encoder import FEATURE_BITS, Int16
+from attribution.exact import (
+    EXPONENT_BITS,
+    Int64,
+    divide_half_up,
+    exp_negative,
+    matmul,
+    shift_half_even,
+)
+from attribution.request import DAMPING_BITS
+
+WEIGHT_BITS = 30
+LOGIT_BITS = FEATURE_BITS + WEIGHT_BITS
+PROBABILITY_BITS = 28
+GRADIENT_BITS = DAMPING_BITS + WEIGHT_BITS
+PAIR_BITS = 24
+HESSIAN_BITS = 24
+
+_BLOCK_RECORDS = 512
+_HALF_BITS = 24
+
+
+def logits(features: Int16, weights: Int64) -> Int64:
+    """W·x: below 2**61 for weights below 2**7. Shapes: features (n, d), weights (C, d) -> (n, C)."""
+    return matmul(features, weights.T)
+
+
+def classify(scores: Int64) -> Int64:
+    """The class with the largest logit, the lowest of equals. Shapes: (n, C) -> (n,)."""
+    labels: Int64 = scores.argmax(axis=1)
+    return labels
+
+
+def exponentials(scores: Int64, largest: Int64) -> Int64:
+    """exp(score - largest), 1 where the score is above. Shapes: (n, C), (n, 1) -> (n, C). Units: 2**-34."""
+    below = np.maximum(largest - scores, 0)
+    return exp_negative(shift_half_even(below, LOGIT_BITS - EXPONENT_BITS))
+
+
+def probabilities(scores: Int64) -> Int64:
+    """Softmax. Shapes: (n, C) -> (n, C)."""
+    parts = exponentials(scores, scores.max(axis=1, keepdims=True))
+    return divide_half_up(parts << PROBABILITY_BITS, parts.sum(axis=1, keepdims=True))
+
+
+def residuals(chances: Int64, labels: Int64) -> Int64:
+    """p - e_y. Shapes: (n, C), (n,) -> (n, C)."""
+    difference = chances.copy()
+    difference[np.arange(len(labels)), labels] -= 1 << PROBABILITY_BITS
+    return difference
+
+
+def gradient(features: Int16, differences: Int64, weights: Int64, damping: int) -> list[int]:
+    """n times the gradient of the loss, as plain integers, because λ·W·n does not fit in 64 bits.
+
+    Shapes: features (n, d), differences (n, C), weights (C, d) -> u entries. Units: 2**-50.
+    """
+    # |sum| ≤ 2**17 records · 2**28 · 2**15 = 2**60.
+    sums = matmul(differences.T, features)
+    data = [value << (GRADIENT_BITS - FEATURE_BITS - PROBABILITY_BITS) for value in sums.ravel().tolist()]
+    penalty = len(features) * damping
+    return [value + penalty * weight for value, weight in zip(data, weights.ravel().tolist(), strict=True)]
+
+
+def hessian(features: Int16, chances: Int64, damping: int) -> Int64:
+    """The Hessian, symmetric, positive definite. Shapes: features (n, d), chances (n, C) -> (u, u)."""
+    coupling = _couplings(features, chances)
+    classes, d = coupling.shape[:2]
+    matrix = -coupling
+    matrix[np.arange(classes), :, np.arange(classes), :] = coupling.sum(axis=2)
+    square: Int64 = matrix.reshape(classes * d, classes * d)
+    square[np.diag_indices(classes * d)] += damping << (HESSIAN_BITS - DAMPING_BITS)
+    return square
+
+
+def _couplings(features: Int16, chances: Int64) -> Int64:
+    """floor(mean of p_j·p_k·x·xᵀ) for each pair of classes, 0 for j = k. Shapes: (C, d, C, d)."""
+    (n, d), classes = features.shape, chances.shape[1]
+    high = np.zeros((classes, d, classes, d), dtype=np.int64)
+    low = np.zeros_like(high)
+    for start in range(0, n, _BLOCK_RECORDS):
+        x, p = features[start : start + _BLOCK_RECORDS], chances[start : start + _BLOCK_RECORDS]
+        for j in range(classes - 1):
+            pairs = (p[:, j, None] * p[:, j + 1 :]) >> (2 * PROBABILITY_BITS - PAIR_BITS)  # (b, C - 1 - j), ≤ 2**22
+            weighted = (pairs[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (b, (C - 1 - j)·d), ≤ 2**37
+            # |sum| ≤ 2**9 records · 2**15 · 2**37 = 2**61; the sum over all blocks is carried in two halves.
+            sums = matmul(x.T, weighted).reshape(d, classes - 1 - j, d)
+            high[j, :, j + 1 :] += sums >> _HALF_BITS
+            low[j, :, j + 1 :] += sums & ((1 << _HALF_BITS) - 1)
+    # Units: 2**-48 for sums, so that dropping the lower half leaves those of the Hessian.
+    mean: Int64 = (high + (low >> _HALF_BITS)) // n
+    both: Int64 = mean + mean.transpose(2, 1, 0, 3)
+    return both

@@ -1,0 +1,120 @@
+"""Key-value stores: LevelDB on disk, a dictionary in memory. Owns the plyvel library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from node.errors import StorageError
+
+WRITE_BUFFER_SIZE_BYTES = 8 * 2**20
+CACHE_SIZE_BYTES = 16 * 2**20
+BLOOM_FILTER_BITS = 10
+
+
+class KeyValueStore(Protocol):
+    """Sorted bytes to bytes; a batch is atomic, and durable when it returns."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Puts and deletes (None) together; returns once they are on disk."""
+
+    def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, in order."""
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Gives back the space of deleted keys in a range, so that deleted bytes are really gone."""
+
+    def close(self) -> None:
+        """Lets go of the files."""
+
+
+class LevelStore:
+    """LevelDB in a directory. Raises: StorageError when it cannot be opened, read or written."""
+
+    def __init__(self, directory: Path) -> None:
+        # Start-up stays light: the command line imports this module without opening a store.
+        import plyvel
+
+        self._error: type[Exception] = plyvel.Error
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = plyvel.DB(
+                str(directory),
+                create_if_missing=True,
+                write_buffer_size=WRITE_BUFFER_SIZE_BYTES,
+                lru_cache_size=CACHE_SIZE_BYTES,
+                bloom_filter_bits=BLOOM_FILTER_BITS,
+            )
+        except plyvel.Error as error:
+            raise StorageError(
+                f"cannot open the store in {directory}: {error}. If another node uses it, stop that one; "
+                f"if it is damaged, move it away and let the node sync again."
+            ) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except self._error as error:
+            raise StorageError(f"cannot read the store: {error}. Move it away and let the node sync again.") from error
+        return value
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Puts and deletes (None) together; returns once they are on disk."""
+        try:
+            batch = self._db.write_batch(sync=True)
+            for key, value in changes.items():
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            batch.write()
+        except self._error as error:
+            raise StorageError(f"cannot write the store: {error}. Make room on the disk and start again.") from error
+
+    def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, in order."""
+        with self._db.iterator(start=start, stop=stop, reverse=is_reverse) as iterator:
+            yield from iterator
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Gives back the space of deleted keys in a range."""
+        self._db.compact_range(start=start, stop=stop)
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._db.close()
+
+
+class MemoryStore:
+    """A dictionary: for tests and simulations."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+        return self.values.get(key)
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Puts and deletes (None) together."""
+        for key, value in changes.items():
+            if value is None:
+                self.values.pop(key, None)
+            else:
+                self.values[key] = value
+
+    def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, in order."""
+        keys = sorted((key for key in self.values if start <= key < stop), reverse=is_reverse)
+        yield from ((key, self.values[key]) for key in keys)
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Nothing to give back."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""

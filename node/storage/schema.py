@@ -1,0 +1,106 @@
+"""Every key prefix of the node's stores in one table, so that no two things can collide.
+
+A key of the main store is one `Column` byte and a column's own key. A key of the ledger's state (column STATE) is one
+`Prefix` byte and the table's own key; what stands there is what the state root commits to.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+HEIGHT_SIZE_BYTES = 8
+
+
+class Column(IntEnum):
+    """First byte of a key in the main store."""
+
+    STATE = 1
+    """Latest values of the ledger's state."""
+    TREE = 2
+    """Merkle nodes by path, one hexadecimal digit a byte."""
+    BLOCK = 3
+    """Final blocks by height."""
+    HEIGHT = 4
+    """Heights of final blocks by id."""
+    RECEIPTS = 5
+    """Receipts of a final block by height."""
+    FINALITY = 6
+    """Finalization certificates of directly finalised blocks by height."""
+    UNDO = 7
+    """What a block's changes replaced, by height, for the last blocks."""
+    META = 8
+    """Singletons: `Meta` says which."""
+
+
+class Meta(IntEnum):
+    """Keys of column META."""
+
+    GENESIS = 1
+    """The genesis hash: the chain this store belongs to."""
+    TIP = 2
+    """Height of the last final block, and the state root after it."""
+
+
+class Prefix(IntEnum):
+    """First byte of a key in the ledger's state."""
+
+    ACCOUNT = 0x10
+    """Accounts by address."""
+    GOVERNING = 0x20
+    """The current epoch: its parameters and validator set (one value)."""
+    REGISTRY = 0x21
+    """Nodes and validator candidates (one value)."""
+    PENDING = 0x22
+    """Changes that take effect at the epoch's end (one value)."""
+    PROPOSAL = 0x23
+    """Governance proposals by number."""
+    UNBONDING = 0x24
+    """Bonds on their way out by owner."""
+    EVIDENCE = 0x25
+    """Punished equivocations by (validator, epoch, view)."""
+    PAST_SET = 0x26
+    """Validator sets of past epochs by epoch, for evidence and shares."""
+    BLOCK_ID = 0x27
+    """Ids of recent blocks by height modulo a window."""
+    DATANET = 0x30
+    """Datanets by id."""
+    RECORD = 0x31
+    """Records by schema and content hash: global seniority."""
+    RECORD_AT = 0x32
+    """Accepted records of a datanet by position."""
+    CONTRIBUTION = 0x33
+    """Contributions by id."""
+    PARTY = 0x34
+    """What an account is to a datanet: contributor, owner of a model."""
+    HOLDOUT = 0x35
+    """Committed holdouts by datanet."""
+    TOMBSTONE = 0x36
+    """Erased blobs by hash."""
+    MODEL = 0x40
+    """Models by id."""
+    GATE = 0x41
+    """Records of a model that its holdout gate keeps out, by model."""
+    QUESTION = 0x50
+    """Paid questions by id."""
+    ESCROW = 0x60
+    """Escrows by datanet."""
+    SUPPLY = 0x61
+    """Treasury and totals of what was minted and burned (one value)."""
+    MINT_EPOCH = 0x62
+    """What an epoch mints, by epoch."""
+    MINT_SHARE = 0x63
+    """What a beneficiary accrued, by epoch and address."""
+    VALIDATOR_POOL = 0x64
+    """Fees an epoch's validators share, by epoch."""
+    POOL_CLAIM = 0x65
+    """Who took their part of a pool, by epoch and address."""
+
+
+def height_key(height: int) -> bytes:
+    """A height as a key: big-endian, so that keys sort as heights do."""
+    return height.to_bytes(HEIGHT_SIZE_BYTES, "big")
+
+
+def column_key(column: Column, key: bytes) -> bytes:
+    """A key of the main store."""
+    return bytes((column,)) + key

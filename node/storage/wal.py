@@ -1,0 +1,237 @@
+"""The validator's write-ahead log: what it signed, with the bodies it vouched for, and the certificates it saw.
+
+One record is one synced append: a length, a checksum, and a list of entries. So only the last record can be torn by a
+crash; it is cut off with a log line. Anything else that does not read is corruption and refuses to start: a log that
+guesses could sign twice. A failed sync is fatal and never retried: after it, nobody knows what is on the disk.
+
+Files are `log-<number>`. A new one begins with everything still needed and is synced, with its directory, before the
+older one goes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO, ClassVar, Protocol
+
+import structlog
+
+from consensus.types import Certificate, Vote
+from node.errors import MessageRejected, StorageError
+from node.primitives.codec import decode, encode
+from node.primitives.crypto import Hash
+from node.types.block import Block
+
+MAGIC = b"OLLOG001"
+FILE_HEADER = struct.Struct(">8s32s")
+RECORD_HEADER = struct.Struct(">II")
+LARGEST_FILE_SIZE_BYTES = 32 * 2**20
+"""A file above this is replaced by a fresh one at the next chance."""
+LARGEST_RECORD_SIZE_BYTES = 64 * 2**20
+MOST_ENTRIES = 100_000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Born:
+    """This key has never signed anything on this chain: it may sign from the first view."""
+
+    TAG: ClassVar[int] = 0
+
+    genesis_hash: Hash
+    """The chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteCast:
+    """A vote of our own."""
+
+    TAG: ClassVar[int] = 1
+
+    vote: Vote
+    """The vote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSeen:
+    """A certificate."""
+
+    TAG: ClassVar[int] = 2
+
+    certificate: Certificate
+    """The certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyHeld:
+    """The body of a block we notarized."""
+
+    TAG: ClassVar[int] = 3
+
+    block: Block
+    """The block."""
+
+
+LogEntry = Born | VoteCast | CertificateSeen | BodyHeld
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRecord:
+    """What one sync makes durable."""
+
+    entries: Annotated[tuple[LogEntry, ...], range(1, MOST_ENTRIES + 1)]
+    """In order."""
+
+
+class WriteAheadLog(Protocol):
+    """What the engine needs of a log."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the current file is."""
+
+    def replay(self) -> Sequence[LogEntry]:
+        """Everything in it, oldest first."""
+
+    def append(self, entries: Sequence[LogEntry]) -> None:
+        """Makes entries durable together; returns once they are on disk."""
+
+    def restart(self, entries: Sequence[LogEntry]) -> None:
+        """Replaces everything by the entries still needed."""
+
+
+class FileLog:
+    """The log in a directory. Raises: StorageError with what to do."""
+
+    def __init__(self, directory: Path, genesis_hash: bytes) -> None:
+        self._directory = directory
+        self._genesis_hash = genesis_hash
+        directory.mkdir(parents=True, exist_ok=True)
+        self._entries: list[LogEntry] = []
+        files = sorted(directory.glob("log-*"))
+        if not files:
+            self._number, self._file, self.size_bytes = 1, self._create(1), FILE_HEADER.size
+            return
+        # A crash between creating a file and removing the older one leaves both: the newer one is whole or torn empty.
+        newest = files[-1]
+        if len(files) > 1 and not self._is_usable(newest):
+            newest.unlink()
+            newest = files[-2]
+        for older in files[: files.index(newest)]:
+            older.unlink()
+        self._number = int(newest.name.removeprefix("log-"))
+        self._entries, good_size = self._read(newest)
+        self._file = newest.open("r+b")
+        if good_size < newest.stat().st_size:
+            log.warning("log_tail_cut", file=newest.name, kept_bytes=good_size, cut_bytes=newest.stat().st_size - good_size)
+            self._file.truncate(good_size)
+            self._sync(self._file)
+        self._file.seek(good_size)
+        self.size_bytes = good_size
+
+    def replay(self) -> Sequence[LogEntry]:
+        """Everything that was in it at opening, oldest first."""
+        entries, self._entries = self._entries, []
+        return entries
+
+    def append(self, entries: Sequence[LogEntry]) -> None:
+        """Makes entries durable together."""
+        data = _encode_record(entries)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise StorageError(f"cannot write the log: {error}. Make room on the disk and start again.") from error
+        self._sync(self._file)
+        self.size_bytes += len(data)
+
+    def restart(self, entries: Sequence[LogEntry]) -> None:
+        """Replaces everything by the entries still needed."""
+        file = self._create(self._number + 1)
+        data = _encode_record(entries) if entries else b""
+        file.write(data)
+        self._sync(file)
+        self._sync_directory()
+        self._file.close()
+        self._path(self._number).unlink()
+        self._sync_directory()
+        self._number, self._file, self.size_bytes = self._number + 1, file, FILE_HEADER.size + len(data)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"log-{number:08d}"
+
+    def _create(self, number: int) -> BinaryIO:
+        file = self._path(number).open("x+b")
+        file.write(FILE_HEADER.pack(MAGIC, self._genesis_hash))
+        self._sync(file)
+        self._sync_directory()
+        return file
+
+    def _is_usable(self, path: Path) -> bool:
+        entries, _ = self._read(path) if path.stat().st_size >= FILE_HEADER.size else ([], 0)
+        return bool(entries)
+
+    def _read(self, path: Path) -> tuple[list[LogEntry], int]:
+        """Entries, and how many bytes of the file are good."""
+        data = path.read_bytes()
+        if len(data) < FILE_HEADER.size or data[: len(MAGIC)] != MAGIC:
+            raise StorageError(f"{path} is not a log of this program: restore it, or start as a wiped validator")
+        if data[len(MAGIC) : FILE_HEADER.size] != self._genesis_hash:
+            raise StorageError(f"{path} belongs to another chain: use a data directory of its own for each chain")
+        entries: list[LogEntry] = []
+        offset = FILE_HEADER.size
+        while offset < len(data):
+            record = _read_record(data, offset, path)
+            if record is None:
+                break
+            found, offset = record
+            entries.extend(found)
+        return entries, offset
+
+    def _sync(self, file: BinaryIO) -> None:
+        try:
+            file.flush()
+            os.fdatasync(file.fileno())
+        except OSError as error:
+            raise StorageError(f"the log could not be synced: {error}. Check the disk before starting again.") from error
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _encode_record(entries: Sequence[LogEntry]) -> bytes:
+    payload = encode(LogRecord(entries=tuple(entries)))
+    return RECORD_HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _read_record(data: bytes, offset: int, path: Path) -> tuple[tuple[LogEntry, ...], int] | None:
+    """The record at an offset and where the next begins; None when it is the torn last one."""
+    start = offset + RECORD_HEADER.size
+    if start > len(data):
+        return None
+    length, checksum = RECORD_HEADER.unpack_from(data, offset)
+    payload = data[start : start + length]
+    is_last = start + length >= len(data)
+    if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
+        if is_last or not any(data[offset:]):  # cut short, or zeros where the file system never wrote
+            return None
+        raise StorageError(
+            f"{path} is damaged at byte {offset}, before its end: restore it from a copy of this very disk, "
+            f"or remove it and start as a wiped validator"
+        )
+    try:
+        return decode(LogRecord, payload).entries, start + length
+    except MessageRejected as error:
+        raise StorageError(f"{path} holds a record of another version at byte {offset}: {error}") from error
