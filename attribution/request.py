@@ -143,8 +143,7 @@ class CertifyRequest:
 
     def multiply_accumulates(self) -> int:
         """Work: logits, gradient, Hessian, and the product of Hessian and inverse."""
-        records, unknowns = len(self.model.problem.records), self.model.problem.unknowns
-        return 2 * records * unknowns + records * unknowns**2 + unknowns**3
+        return certify_work(len(self.model.problem.records), self.model.problem.unknowns)
 
     def material_hashes(self) -> tuple[bytes, ...]:
         """Names of the bytes that the computation reads."""
@@ -169,7 +168,8 @@ class GateRequest:
 
     def multiply_accumulates(self) -> int:
         """Work when nothing is prepared: the model's preparation and every question."""
-        return _preparation_work(self.model.problem) + len(self.holdout) * _question_work(self.model.problem)
+        problem = self.model.problem
+        return question_work(len(problem.records), problem.unknowns, len(self.holdout))
 
     def material_hashes(self) -> tuple[bytes, ...]:
         """Names of the bytes that the computation reads."""
@@ -194,7 +194,8 @@ class AttributeRequest:
 
     def multiply_accumulates(self) -> int:
         """Work when nothing is prepared: the model's preparation and every question."""
-        return _preparation_work(self.model.problem) + len(self.queries) * _question_work(self.model.problem)
+        problem = self.model.problem
+        return question_work(len(problem.records), problem.unknowns, len(self.queries))
 
     def material_hashes(self) -> tuple[bytes, ...]:
         """Names of the bytes that the computation reads."""
@@ -282,14 +283,19 @@ def content_hash(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _preparation_work(problem: Problem) -> int:
-    """Logits of every record, and the form of every record with itself."""
-    return len(problem.records) * (problem.unknowns + problem.unknowns**2)
+def certify_work(records: int, unknowns: int) -> int:
+    """Multiply-accumulates of a certification: logits, gradient, Hessian, product of Hessian and inverse."""
+    return 2 * records * unknowns + records * unknowns**2 + unknowns**3
 
 
-def _question_work(problem: Problem) -> int:
-    """Logits, one product with the inverse, one pass over the records' directions."""
-    return problem.unknowns + problem.unknowns**2 + len(problem.records) * problem.unknowns
+def question_work(records: int, unknowns: int, questions: int) -> int:
+    """Multiply-accumulates of questions to a model that is not prepared.
+
+    The preparation is the logits of every record and the form of every record with itself; a question is its logits,
+    one product with the inverse, and one pass over the records' directions.
+    """
+    preparation = records * (unknowns + unknowns**2)
+    return preparation + questions * (unknowns + unknowns**2 + records * unknowns)
 
 
 def _encode_list(hashes: Sequence[bytes]) -> bytes:

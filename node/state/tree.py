@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated
 
-from node.primitives.crypto import HASH_SIZE_BYTES, ZERO_HASH, Hash
+from node.primitives.crypto import HASH_SIZE_BYTES, ZERO_HASH
 
 EMPTY_ROOT = ZERO_HASH
 LEAF, BRANCH = 0, 1

@@ -60,8 +60,8 @@ class Prefix(IntEnum):
     """Punished equivocations by (validator, epoch, view)."""
     PAST_SET = 0x26
     """Validator sets of past epochs by epoch, for evidence and shares."""
-    BLOCK_ID = 0x27
-    """Ids of recent blocks by height modulo a window."""
+    EPOCH_SEED = 0x27
+    """Ids of past epochs' last blocks by epoch: randomness nobody had before."""
     DATANET = 0x30
     """Datanets by id."""
     RECORD = 0x31
@@ -74,8 +74,10 @@ class Prefix(IntEnum):
     """What an account is to a datanet: contributor, owner of a model."""
     HOLDOUT = 0x35
     """Committed holdouts by datanet."""
-    TOMBSTONE = 0x36
-    """Erased blobs by hash."""
+    CONTENT = 0x36
+    """Uses and tombstones of blobs by hash."""
+    REVEALED = 0x37
+    """Revealed holdout chunks by datanet and epoch."""
     MODEL = 0x40
     """Models by id."""
     GATE = 0x41

@@ -128,7 +128,9 @@ class FileLog:
         self._entries, good_size = self._read(newest)
         self._file = newest.open("r+b")
         if good_size < newest.stat().st_size:
-            log.warning("log_tail_cut", file=newest.name, kept_bytes=good_size, cut_bytes=newest.stat().st_size - good_size)
+            log.warning(
+                "log_tail_cut", file=newest.name, kept_bytes=good_size, cut_bytes=newest.stat().st_size - good_size
+            )
             self._file.truncate(good_size)
             self._sync(self._file)
         self._file.seek(good_size)
@@ -201,7 +203,9 @@ class FileLog:
             file.flush()
             os.fdatasync(file.fileno())
         except OSError as error:
-            raise StorageError(f"the log could not be synced: {error}. Check the disk before starting again.") from error
+            raise StorageError(
+                f"the log could not be synced: {error}. Check the disk before starting again."
+            ) from error
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -74,6 +74,8 @@ class Parameters:
     """After how many heights an unanswered question's fee may be taken back."""
     holdout_reveal_heights: Annotated[int, range(2, 1_000_001)] = 1_000
     """Within how many heights of a registration the reviewers reveal the holdout; later the gate stays off."""
+    certificate_epochs: Annotated[int, range(1, 1_000_001)] = 4
+    """For how many epochs a certificate's snapshot earns its contributors; later their part goes to the escrow."""
     contribution_records: Annotated[int, range(1, 1_025)] = 256
     """Most records in one contribution."""
     attribution_questions: Annotated[int, range(1, 257)] = 64

@@ -16,7 +16,7 @@ LARGEST_POWER = 10_000
 
 Name = Annotated[str, range(1, 65)]
 """A name people see."""
-Endpoint = Annotated[str, range(0, 256)]
+Endpoint = Annotated[str, range(256)]
 """`host:port` other nodes connect to; empty when the node only connects out."""
 NodeCertificate = Annotated[bytes, range(1, 1025)]
 """A self-signed X.509 certificate (DER) of an Ed25519 node key."""

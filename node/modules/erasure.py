@@ -1,0 +1,96 @@
+"""Erasure: a contributor takes a record back, an asker a question, governance anything. Bytes go, tombstones stay.
+
+Models that were trained on an erased record retire: they could not be recomputed any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from node.errors import TransactionReason, TransactionRejected
+from node.modules.accounts import credit
+from node.modules.attributions import QUESTIONS
+from node.modules.contents import drop_use, erase, is_erased
+from node.modules.context import Context, State
+from node.modules.datanets import (
+    CONTRIBUTIONS,
+    DATANETS,
+    RECORDS,
+    RECORDS_AT,
+    Record,
+    RecordStatus,
+    position_key,
+)
+from node.modules.models import MODELS, retire
+from node.primitives.crypto import Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseRecord:
+    """A contributor takes a record back, by law; its bond is returned."""
+
+    datanet: Hash
+    """Where it stands."""
+    content: Hash
+    """Its content hash."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseQuestion:
+    """An asker takes the content of a question back."""
+
+    question: Hash
+    """Which."""
+
+
+def apply_erase_record(state: State, context: Context, payload: EraseRecord) -> None:
+    """Erases the sender's own record."""
+    datanet = DATANETS.need(state, payload.datanet)
+    record = RECORDS.need(state, datanet.schema_id + payload.content)
+    if record.contributor != context.sender or record.datanet != payload.datanet:
+        raise TransactionRejected(TransactionReason.NOT_OWNER)
+    remove_record(state, context, payload.datanet, payload.content, record)
+    if drop_use(state, payload.content):
+        erase(state, context, payload.content)
+
+
+def apply_erase_question(state: State, context: Context, payload: EraseQuestion) -> None:
+    """Erases the content of the sender's own question; an open one can be refunded then."""
+    question = QUESTIONS.need(state, payload.question)
+    if question.asker != context.sender:
+        raise TransactionRejected(TransactionReason.NOT_OWNER)
+    if question.is_erased or is_erased(state, question.query):
+        raise TransactionRejected(TransactionReason.ALREADY_DONE, "the question is erased")
+    QUESTIONS.put(state, payload.question, replace(question, is_erased=True))
+    if drop_use(state, question.query):
+        erase(state, context, question.query)
+
+
+def erase_by_governance(state: State, context: Context, content: bytes, datanet_id: bytes) -> None:
+    """Erases bytes whatever they are used for; `datanet_id` is zero when they are no record."""
+    if is_erased(state, content):
+        raise TransactionRejected(TransactionReason.ALREADY_DONE, "the bytes are erased")
+    datanet = DATANETS.get(state, datanet_id)
+    record = RECORDS.get(state, datanet.schema_id + content) if datanet is not None else None
+    if record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
+        remove_record(state, context, record.datanet, content, record)
+        drop_use(state, content)
+    erase(state, context, content)
+
+
+def remove_record(state: State, context: Context, datanet_id: bytes, content: bytes, record: Record) -> None:
+    """Takes a record out of its datanet, returns its bond and retires the models that depend on it."""
+    if record.status not in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
+        raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the record is {record.status.name.lower()}")
+    datanet = DATANETS.need(state, datanet_id)
+    RECORDS.put(state, datanet.schema_id + content, replace(record, status=RecordStatus.ERASED))
+    contribution = CONTRIBUTIONS.need(state, record.contribution)
+    if contribution.bonded_count:
+        changed = replace(contribution, bonded_count=contribution.bonded_count - 1)
+        CONTRIBUTIONS.put(state, record.contribution, changed)
+        credit(state, contribution.contributor, contribution.record_bond_units)
+    if record.status is RecordStatus.ACCEPTED:
+        RECORDS_AT.delete(state, position_key(datanet_id, record.position))
+        for model_id in datanet.models:
+            if MODELS.need(state, model_id).snapshot_count > record.position:
+                retire(state, context, model_id)

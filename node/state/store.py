@@ -1,0 +1,118 @@
+"""The final state: latest values and Merkle nodes in the store, with undo records for the last blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from node.primitives.codec import decode, encode
+from node.primitives.crypto import Hash, sha256
+from node.state import tree
+from node.state.view import Layer
+from node.storage.kv import KeyValueStore
+from node.storage.schema import Column, Meta, column_key, height_key
+from node.types.transaction import Height
+
+V = TypeVar("V")
+
+UNDO_HEIGHTS = 256
+"""For how many blocks back the replaced values are kept."""
+CACHED_VALUES = 100_000
+"""Decoded values kept in memory."""
+CACHED_NODES = 50_000
+"""Merkle nodes kept in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """What stood under a state key before a block."""
+
+    key: Annotated[bytes, range(1, 1025)]
+    """The state key."""
+    values: Annotated[tuple[Annotated[bytes, range(2**24)], ...], range(2)]
+    """The value; empty when there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What takes one block back."""
+
+    replaced: Annotated[tuple[Replaced, ...], range(2**24)]
+    """Every changed key, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tip:
+    """Where the final state stands."""
+
+    height: Height
+    """Height of the last final block."""
+    state_root: Hash
+    """The root after it."""
+
+
+class StateStore:
+    """Latest values and Merkle nodes. The base of every unfinalised layer."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+        self._values: dict[bytes, Any] = {}
+        self._nodes: dict[str, bytes | None] = {}
+        tip = store.get(column_key(Column.META, bytes((Meta.TIP,))))
+        self.tip = decode(Tip, tip) if tip is not None else Tip(height=0, state_root=tree.EMPTY_ROOT)
+
+    @property
+    def root(self) -> bytes:
+        """The state root after the last final block."""
+        return self.tip.state_root
+
+    def read(self, key: bytes, value_class: type[V]) -> V | None:
+        """The value of a state key."""
+        if key in self._values:
+            return self._values[key]  # type: ignore[no-any-return]
+        data = self._store.get(column_key(Column.STATE, key))
+        value = None if data is None else decode(value_class, data)
+        if len(self._values) >= CACHED_VALUES:
+            self._values.clear()
+        self._values[key] = value
+        return value
+
+    def read_bytes(self, key: bytes) -> bytes | None:
+        """The encoded value of a state key."""
+        return self._store.get(column_key(Column.STATE, key))
+
+    def node(self, path: str) -> bytes | None:
+        """The Merkle node at a path."""
+        if path in self._nodes:
+            return self._nodes[path]
+        node = self._store.get(column_key(Column.TREE, path.encode("ascii")))
+        if len(self._nodes) >= CACHED_NODES:
+            self._nodes.clear()
+        self._nodes[path] = node
+        return node
+
+    def prove(self, key: bytes) -> tree.StateProof:
+        """The proof of a state key's value, or of its absence, under the current root."""
+        return tree.prove(self.node, sha256(key))
+
+    def commit(self, height: int, layer: Layer, also: Mapping[bytes, bytes | None]) -> None:
+        """Makes a block's layer the final state, together with whatever else belongs to the block: one batch."""
+        assert layer.base is self, "a block is committed right above the final state"
+        changes: dict[bytes, bytes | None] = dict(also)
+        replaced = []
+        for key, value in sorted(layer.encoded.items()):
+            old = self.read_bytes(key)
+            replaced.append(Replaced(key=key, values=() if old is None else (old,)))
+            changes[column_key(Column.STATE, key)] = value
+        for path, node in layer.nodes.items():
+            changes[column_key(Column.TREE, path.encode("ascii"))] = node
+        tip = Tip(height=height, state_root=layer.root)
+        changes[column_key(Column.META, bytes((Meta.TIP,)))] = encode(tip)
+        changes[column_key(Column.UNDO, height_key(height))] = encode(Undo(replaced=tuple(replaced)))
+        if height >= UNDO_HEIGHTS:
+            changes[column_key(Column.UNDO, height_key(height - UNDO_HEIGHTS))] = None
+        self._store.write(changes)
+        self._values.update(layer.values)
+        self._nodes.update(layer.nodes)
+        self.tip = tip

@@ -1,0 +1,86 @@
+"""Final blocks by height, with their receipts and the certificates that made them final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from consensus.types import Certificate
+from node.primitives.codec import decode, encode
+from node.storage.kv import KeyValueStore
+from node.storage.schema import Column, column_key, height_key
+from node.types.block import Block, FinalityProof, Header
+from node.types.parameters import MOST_BLOCK_TRANSACTIONS
+from node.types.receipt import Receipt
+
+MOST_PROOF_HEADERS = 1024
+"""A block this far below a directly finalised one is served without a proof of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockReceipts:
+    """The receipts of a block, one per transaction."""
+
+    receipts: Annotated[tuple[Receipt, ...], range(MOST_BLOCK_TRANSACTIONS + 1)]
+    """In the order of the transactions."""
+
+
+class BlockStore:
+    """Reads final blocks; what belongs to a new one is written with its state, in one batch."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+
+    def block(self, height: int) -> Block | None:
+        """The final block at a height."""
+        data = self.block_bytes(height)
+        return None if data is None else decode(Block, data)
+
+    def block_bytes(self, height: int) -> bytes | None:
+        """The encoded final block at a height."""
+        return self._store.get(column_key(Column.BLOCK, height_key(height)))
+
+    def height_of(self, block_id: bytes) -> int | None:
+        """The height of a final block."""
+        data = self._store.get(column_key(Column.HEIGHT, block_id))
+        return None if data is None else int.from_bytes(data, "big")
+
+    def receipts(self, height: int) -> tuple[Receipt, ...] | None:
+        """The receipts of the final block at a height."""
+        data = self._store.get(column_key(Column.RECEIPTS, height_key(height)))
+        return None if data is None else decode(BlockReceipts, data).receipts
+
+    def certificate(self, height: int) -> Certificate | None:
+        """The finalization of the block at a height, if it was finalised directly."""
+        data = self._store.get(column_key(Column.FINALITY, height_key(height)))
+        return None if data is None else decode(Certificate, data)
+
+    def finality_proof(self, height: int) -> FinalityProof | None:
+        """Why the block at a height is final: the nearest finalization at or above it, with the chain to there."""
+        start, stop = height_key(height), height_key(height + MOST_PROOF_HEADERS + 1)
+        found = next(self._store.iterate(column_key(Column.FINALITY, start), column_key(Column.FINALITY, stop)), None)
+        if found is None:
+            return None
+        certified_height = int.from_bytes(found[0][1:], "big")
+        headers: list[Header] = []
+        for above in range(height + 1, certified_height + 1):
+            block = self.block(above)
+            assert block is not None, "final blocks are consecutive"
+            headers.append(block.header)
+        return FinalityProof(headers=tuple(headers), certificate=decode(Certificate, found[1]))
+
+
+def block_changes(
+    block: Block, block_id: bytes, receipts: tuple[Receipt, ...], certificate: Certificate | None
+) -> dict[bytes, bytes | None]:
+    """What is written for a new final block."""
+    height = block.header.height
+    key = height_key(height)
+    changes: dict[bytes, bytes | None] = {
+        column_key(Column.BLOCK, key): encode(block),
+        column_key(Column.HEIGHT, block_id): key,
+        column_key(Column.RECEIPTS, key): encode(BlockReceipts(receipts=receipts)),
+    }
+    if certificate is not None:
+        changes[column_key(Column.FINALITY, key)] = encode(certificate)
+    return changes
