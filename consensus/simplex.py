@@ -112,6 +112,10 @@ class Simplex:
         is_ours = statement.epoch == self._epoch and vote.validator in self._quorum
         return is_in_reach and is_ours and not self._views.holds_vote(vote)
 
+    def retained_certificates(self) -> tuple[Certificate, ...]:
+        """The certificates that a fresh log must begin with."""
+        return tuple(self._views.certificates(self.final.view, self._view))
+
     # Life of the machine.
 
     def restore(self, votes: Iterable[Vote], certificates: Iterable[Certificate]) -> None:

@@ -53,6 +53,8 @@ class Kind:
     """Recomputes what the payload claims about contents; a TransactionRejected makes a block invalid that carries it.
 
     Skipped below a finalization, because a quorum verified it: it reads only what never changes."""
+    is_computed: bool = False
+    """Whether verification runs the attribution engine."""
     blobs: Callable[[Any], tuple[BlobRef, ...]] = _no_blobs
     """Contents that must be held before the transaction is admitted and before a vote."""
 
@@ -105,6 +107,7 @@ KINDS: dict[int, Kind] = {
             apply=models.apply_register_model,
             meter=models.meter_register_model,
             verify=models.verify_register_model,
+            is_computed=True,
             blobs=lambda payload: (payload.weights, payload.inverse),
         ),
         Kind(
@@ -113,6 +116,7 @@ KINDS: dict[int, Kind] = {
             apply=models.apply_measure_model,
             meter=models.meter_measure_model,
             verify=models.verify_measure_model,
+            is_computed=True,
         ),
         Kind(number=42, payload_class=models.SetPrice, apply=models.apply_set_price),
         Kind(number=43, payload_class=models.TransferModel, apply=models.apply_transfer_model),
@@ -131,6 +135,7 @@ KINDS: dict[int, Kind] = {
             apply=attributions.apply_attribute,
             meter=attributions.meter_attribute,
             verify=attributions.verify_attribute,
+            is_computed=True,
         ),
         Kind(number=52, payload_class=attributions.Refund, apply=attributions.apply_refund),
         Kind(number=60, payload_class=rewards.Claim, apply=rewards.apply_claim),

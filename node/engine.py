@@ -1,0 +1,601 @@
+"""Hosts consensus: feeds the state machine with verified inputs and performs its effects in their order.
+
+Persist before send: own votes (with the body a notarize vouches for) are collected with everything else to be logged,
+synced once, and only then the messages of the turn leave. Blocks are executed in overlays; the store is written when a
+block is final. No socket, clock or thread is in here: the host lends them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+
+import structlog
+
+from attribution.request import REQUEST
+from consensus import effects as out
+from consensus import inputs as on
+from consensus.certificate import is_well_formed
+from consensus.evidence import Evidence
+from consensus.inputs import Verdict
+from consensus.simplex import Position, Simplex
+from consensus.types import Certificate, Proposal, Statement, Vote, VoteKind
+from consensus.views import Final
+from node.claims import Claims
+from node.errors import BlockReason, BlockRejected, DivergenceError, MessageReason, MessageRejected, TransactionRejected
+from node.execution.block import Executed
+from node.execution.transaction import Candidate
+from node.mempool import Mempool
+from node.modules.context import BlobPending, Pending, ResultPending
+from node.modules.validators import Governing
+from node.p2p.messages import BlockProposal, CertificateRequest, Certificates, Message, StatusRequest, Votes
+from node.primitives.crypto import is_valid_signature
+from node.proposal import BlockTree, Parent, ParentPending, TimePending
+from node.signer import Signer
+from node.storage.wal import LARGEST_FILE_SIZE_BYTES, BodyHeld, Born, CertificateSeen, LogEntry, VoteCast, WriteAheadLog
+from node.types.block import PROTOCOL_VERSION, Block
+from node.types.signed import vote_digest
+
+MOST_EARLY = 512
+"""Messages of the next epoch kept until it begins here."""
+
+log = structlog.get_logger(__name__)
+
+
+class Host(Protocol):
+    """What an engine needs of the world."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970: for the time of blocks only."""
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds that never go back: for timers only."""
+
+    def call_at(self, at_ms: int, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back at a monotonic time; the result cancels it."""
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Sends to a connected peer, or drops the message."""
+
+    def broadcast(self, message: Message) -> None:
+        """Sends to every connected peer."""
+
+    def penalize(self, peer: bytes, error: MessageRejected) -> None:
+        """A peer sent something it must not."""
+
+    def stop(self, why: str) -> None:
+        """Something happened that must not: end the process with this sentence."""
+
+
+class Ledger(Protocol):
+    """What the engine tells the rest of the node."""
+
+    def on_final(self, executed: Executed, certificate: Certificate | None) -> None:
+        """A block is final and stored."""
+
+    def on_evidence(self, evidence: Evidence) -> None:
+        """A validator equivocated."""
+
+    def want_block(self, block_id: bytes, first_peer: bytes | None) -> None:
+        """A block's body is missing."""
+
+    def want_blobs(self, hashes: Sequence[bytes], first_peer: bytes | None) -> None:
+        """Contents are missing."""
+
+    def peer_of(self, validator: bytes) -> bytes | None:
+        """The connected node a validator runs on."""
+
+    def on_work_rejected(self, candidate: Candidate, error: TransactionRejected) -> None:
+        """A waiting transaction cannot stand in a block."""
+
+
+class Engine:
+    """One node's consensus."""
+
+    def __init__(
+        self,
+        *,
+        genesis_hash: bytes,
+        signer: Signer | None,
+        governing: Governing,
+        final: Final,
+        tree: BlockTree,
+        mempool: Mempool,
+        claims: Claims,
+        wal: WriteAheadLog,
+        host: Host,
+        ledger: Ledger,
+    ) -> None:
+        self._genesis_hash = genesis_hash
+        self._signer = signer
+        self._tree = tree
+        self._mempool = mempool
+        self._claims = claims
+        self._wal = wal
+        self._host = host
+        self._ledger = ledger
+        self._governing = governing
+        self._keys = {each.id: each.consensus_key for each in governing.validators.validators}
+        self._inputs: deque[on.Input] = deque()
+        self._is_stepping = False
+        self._entries: list[LogEntry] = []
+        self._must_sync = False
+        self._outbox: list[tuple[bytes | None, Message]] = []
+        self._logged_bodies: set[bytes] = set()
+        self._judging: Proposal | None = None
+        self._building: out.BuildBlock | None = None
+        self._delivering: Certificate | None = None
+        self._early: list[tuple[bytes, Votes | Certificates | BlockProposal]] = []
+        self._early_epoch = 0
+        self._fetched = (0, 0)
+        self._cancel_wake: Callable[[], None] = _nothing
+        self._cancel_retry: Callable[[], None] = _nothing
+        self.nullified: Counter[str] = Counter()
+        """Views this validator gave up, by reason."""
+        self.rejected: Counter[str] = Counter()
+        """Blocks this validator judged invalid, by reason."""
+        self.is_stopped = False
+        entries = wal.replay()
+        is_log_lost = not any(isinstance(entry, Born | VoteCast) for entry in entries)
+        me = signer.id if signer is not None else None
+        self.core = Simplex(me, _position(governing, final), is_log_lost=is_log_lost)
+        self._replay(entries)
+
+    # Life.
+
+    def start(self) -> None:
+        """Begins to take part."""
+        if self.core.is_recovering:
+            log.warning("log_lost", hint="this validator signs nothing until a quorum of others told where they stand")
+        self.feed(on.Start())
+
+    def feed(self, happened: on.Input) -> None:
+        """Gives the state machine an input and performs what it asks for, until nothing is left."""
+        self._inputs.append(happened)
+        self._run()
+
+    def flush(self) -> None:
+        """Makes durable what must be, then lets the turn's messages go."""
+        if self._must_sync:
+            entries, self._entries, self._must_sync = self._entries, [], False
+            self._wal.append(entries)
+        outbox, self._outbox = self._outbox, []
+        for peer, message in outbox:
+            if peer is None:
+                self._host.broadcast(message)
+            else:
+                self._host.send(peer, message)
+
+    # What peers say.
+
+    def on_votes(self, peer: bytes, message: Votes) -> None:
+        """Votes: unknown ones are verified and counted."""
+        for vote in message.votes:
+            if vote.statement.epoch == self.core.epoch + 1:
+                self._keep_early(peer, message)
+                return
+            if self.core.is_vote_useful(vote):
+                self._require_vote(vote)
+                self.feed(on.VoteReceived(vote=vote))
+
+    def on_certificates(self, peer: bytes, message: Certificates) -> None:
+        """Certificates: useful ones are verified and taken in."""
+        for certificate in message.certificates:
+            if certificate.statement.epoch == self.core.epoch + 1:
+                self._keep_early(peer, message)
+                return
+            self._take_certificate(certificate)
+
+    def on_proposal(self, peer: bytes, message: BlockProposal) -> None:
+        """A leader's block. A body that is not what its header says is the sender's fault, not the block's."""
+        vote, header = message.vote, message.block.header
+        statement = vote.statement
+        if statement.epoch == self.core.epoch + 1:
+            self._keep_early(peer, message)
+            return
+        for certificate in message.certificates:
+            self._take_certificate(certificate)
+        if statement.epoch != self.core.epoch or statement.view < self.core.view:
+            return
+        block_id = header.id()
+        if statement.kind is not VoteKind.NOTARIZE or statement.block_id != block_id:
+            raise MessageRejected(MessageReason.MALFORMED, "the vote is not about the block")
+        if vote.validator != self.core.leader_of(statement.view):
+            raise MessageRejected(MessageReason.MALFORMED, "the proposer does not lead the view")
+        if message.block.transactions_root() != header.transactions_root:
+            raise MessageRejected(MessageReason.MALFORMED, "the body is not the header's")
+        is_again = header.view < statement.view
+        self._require_vote(vote)
+        self._tree.add_body(message.block, block_id)
+        proposal = Proposal(
+            vote=vote,
+            parent_id=block_id if is_again else header.parent_id,
+            parent_view=message.parent_view if is_again else header.parent_view,
+        )
+        self.feed(on.ProposalReceived(proposal=proposal))
+        self.on_arrival()
+
+    def on_certificate_request(self, peer: bytes, message: CertificateRequest) -> None:
+        """A peer lacks proofs."""
+        if message.epoch == self.core.epoch:
+            self.feed(on.CertificatesRequested(peer=peer, from_view=message.from_view, to_view=message.to_view))
+
+    def is_valid_certificate(self, certificate: Certificate) -> bool:
+        """Whether a certificate of the current epoch has its quorum and its signatures."""
+        if certificate.statement.epoch != self.core.epoch or not is_well_formed(certificate, self.core.quorum):
+            return False
+        digest = vote_digest(self._genesis_hash, certificate.statement)
+        return all(
+            is_valid_signature(self._keys[entry.validator], digest, entry.signature) for entry in certificate.signatures
+        )
+
+    # What the node gets.
+
+    def add_block(self, block: Block, block_id: bytes) -> None:
+        """A missing body arrived."""
+        self._tree.add_body(block, block_id)
+
+    def on_arrival(self) -> None:
+        """Something arrived that a delivery, a judgement or a build may have waited for."""
+        if self._delivering is not None:
+            self._deliver(self._delivering)
+        if self._judging is not None:
+            self._judge(self._judging)
+        if self._building is not None:
+            self._build(self._building)
+
+    def deliver(self, certificate: Certificate) -> None:
+        """A verified finalization from sync, whose blocks are here."""
+        self._take_certificate(certificate)
+        self._deliver(certificate)
+
+    def on_work(self) -> None:
+        """A transaction was admitted."""
+        self.feed(on.WorkAvailable())
+
+    # Effects.
+
+    def _perform(self, effect: out.Effect) -> bool:
+        """Performs one effect. Returns whether the rest of the step is void."""
+        match effect:
+            case out.CastVote(statement=statement):
+                self._cast(statement)
+            case out.CastProposal():
+                self._cast_proposal(effect)
+            case out.StoreCertificate(certificate=certificate):
+                self._entries.append(CertificateSeen(certificate=certificate))
+            case out.SendCertificates(peer=peer, certificates=certificates):
+                self._outbox.append((peer, Certificates(certificates=certificates)))
+            case out.SendVotes(votes=votes):
+                self._outbox.append((None, Votes(votes=votes)))
+            case out.BuildBlock():
+                self.flush()  # what is decided leaves before anything takes long
+                self._build(effect)
+            case out.JudgeBlock(proposal=proposal):
+                self.flush()
+                self._judge(proposal)
+            case out.FinalizeBlock(certificate=certificate):
+                self.flush()
+                return self._deliver(certificate)
+            case out.FetchCertificates(from_view=from_view, to_view=to_view, first_peer=first_peer):
+                request = CertificateRequest(epoch=self.core.epoch, from_view=from_view, to_view=to_view)
+                # The proposer has the proofs; asked again, anybody may.
+                is_first = self._fetched != (self.core.epoch, from_view)
+                self._fetched = (self.core.epoch, from_view)
+                self._outbox.append((self._ledger.peer_of(first_peer) if is_first else None, request))
+            case out.AskStatus():
+                self._outbox.append((None, StatusRequest()))
+            case out.WakeAt(at_ms=at_ms):
+                self._cancel_wake()
+                self._cancel_wake = self._host.call_at(at_ms, self._on_wake)
+            case out.ReportEvidence() | out.ReportNullified() | out.Halt():
+                self._report(effect)
+            case _:
+                assert_never(effect)
+        return self.is_stopped
+
+    def _report(self, effect: out.ReportEvidence | out.ReportNullified | out.Halt) -> None:
+        match effect:
+            case out.ReportEvidence(evidence=evidence):
+                log.warning("equivocation", validator=evidence.first.validator.hex())
+                self._ledger.on_evidence(evidence)
+            case out.ReportNullified(view=view, reason=reason):
+                self.nullified[reason.value] += 1
+                log.info("view_nullified", epoch=self.core.epoch, view=view, reason=reason.value)
+            case out.Halt(why=why):
+                self._stop(why)
+
+    def _cast(self, statement: Statement) -> None:
+        assert self._signer is not None, "only a validator is asked to vote"
+        vote = self._signer.sign(statement)
+        if statement.kind is VoteKind.NOTARIZE:
+            self._log_body(statement.block_id)
+        self._entries.append(VoteCast(vote=vote))
+        self._must_sync = True
+        self._outbox.append((None, Votes(votes=(vote,))))
+        self._inputs.append(on.VoteReceived(vote=vote))
+
+    def _cast_proposal(self, effect: out.CastProposal) -> None:
+        assert self._signer is not None, "only a validator is asked to propose"
+        vote = self._signer.sign(effect.statement)
+        block = self._log_body(effect.statement.block_id)
+        self._entries.append(VoteCast(vote=vote))
+        self._must_sync = True
+        message = BlockProposal(
+            vote=vote, parent_view=effect.parent_view, block=block, certificates=effect.certificates
+        )
+        self._outbox.append((None, message))
+        self._inputs.append(on.VoteReceived(vote=vote))
+
+    def _log_body(self, block_id: bytes) -> Block:
+        block = self._tree.body(block_id)
+        assert block is not None, "what is notarized was executed here"
+        if block_id not in self._logged_bodies:
+            self._logged_bodies.add(block_id)
+            self._entries.append(BodyHeld(block=block))
+        return block
+
+    def _build(self, effect: out.BuildBlock) -> None:
+        assert self._signer is not None, "only a validator is asked to build"
+        self._building = None
+        if (effect.epoch, effect.view) != (self.core.epoch, self.core.view):
+            return
+        try:
+            parent = self._tree.parent(effect.parent_id)
+            if parent.is_epoch_end:  # Rule 12: the epoch's last block is proposed again, until it is final
+                block_id = effect.parent_id
+            else:
+                block_id = self._tree.build(
+                    effect.parent_id,
+                    view=effect.view,
+                    parent_view=effect.parent_view,
+                    now_ms=self._host.wall_ms(),
+                    proposer=self._signer.id,
+                    select=self._select,
+                    on_rejected=self._ledger.on_work_rejected,
+                ).block_id
+        except ParentPending as pending:
+            self._building = effect
+            self._ledger.want_block(pending.block_id, None)
+            return
+        except BlockRejected as error:
+            self._stop(f"a certified block does not execute here: {error}")
+            return
+        self._inputs.append(
+            on.BlockBuilt(
+                epoch=effect.epoch, view=effect.view, block_id=block_id, is_work_left=self._is_work_left(block_id)
+            )
+        )
+        self._run()
+
+    def _judge(self, proposal: Proposal) -> None:
+        self._judging = None
+        self._cancel_retry()
+        if proposal.vote.statement.epoch != self.core.epoch or proposal.view < self.core.view:
+            return
+        leader = self._ledger.peer_of(proposal.vote.validator)
+        verdict = Verdict.VALID
+        try:
+            if proposal.parent_id == proposal.block_id:
+                if not self._tree.parent(proposal.block_id).is_epoch_end:
+                    raise BlockRejected(BlockReason.WRONG_PARENT, "only the last block of an epoch is proposed again")
+            else:
+                self._check_header(proposal)
+                self._tree.judge(proposal.block_id, self._host.wall_ms())
+        except BlockRejected as error:
+            log.warning("block_rejected", view=proposal.view, block=proposal.block_id.hex(), reason=str(error))
+            self.rejected[error.reason.value] += 1
+            verdict = Verdict.INVALID
+        except Pending as pending:
+            self._judging = proposal
+            self._get(pending, proposal.block_id, leader)
+            return
+        is_work_left = self._is_work_left(proposal.block_id)
+        self._inputs.append(
+            on.BlockJudged(view=proposal.view, block_id=proposal.block_id, verdict=verdict, is_work_left=is_work_left)
+        )
+        self._run()
+
+    def _check_header(self, proposal: Proposal) -> None:
+        block = self._tree.body(proposal.block_id)
+        if block is None:
+            raise ParentPending(proposal.block_id)
+        header = block.header
+        if (header.view, header.proposer) != (proposal.view, proposal.vote.validator):
+            raise BlockRejected(BlockReason.WRONG_PROPOSER, f"view {header.view}")
+
+    def _get(self, pending: Pending, block_id: bytes, leader: bytes | None) -> None:
+        """Starts whatever a judgement waits for."""
+        match pending:
+            case ParentPending(block_id=missing_id):
+                self._ledger.want_block(missing_id, leader)
+            case BlobPending(blob_hash=blob_hash):
+                missing = self._tree.missing_blobs(block_id, self._claims.has_blob)
+                self._ledger.want_blobs(missing or (blob_hash,), leader)
+            case ResultPending(request=request):
+                self._compute(request, leader)
+            case TimePending(time_ms=time_ms):
+                delay_ms = max(1, time_ms - self._host.wall_ms())
+                self._cancel_retry = self._host.call_at(self._host.monotonic_ms() + delay_ms, self.on_arrival)
+            case _:
+                raise AssertionError(f"nobody gets {pending!r}")
+
+    def _compute(self, request: REQUEST, leader: bytes | None) -> None:
+        missing = self._claims.missing_blobs(request)
+        if missing:
+            self._ledger.want_blobs(missing, leader)
+        elif not self._claims.has_failed(request):
+            self._claims.start(request, self.on_arrival)
+
+    def _deliver(self, certificate: Certificate) -> bool:
+        """Makes a block final. Returns whether that ended the epoch."""
+        try:
+            executed = self._tree.finalize(certificate.statement.block_id, certificate)
+        except ParentPending as pending:
+            pending_view = self._delivering.statement.view if self._delivering is not None else -1
+            if certificate.statement.view > pending_view:
+                self._delivering = certificate
+            self._ledger.want_block(pending.block_id, None)
+            return False
+        except DivergenceError as error:
+            self._stop(str(error))
+            return True
+        if self._delivering is not None and self._delivering.statement.view <= certificate.statement.view:
+            self._delivering = None
+        for each in executed:
+            is_last = each is executed[-1]
+            self._logged_bodies.discard(each.block_id)
+            self._ledger.on_final(each, certificate if is_last else None)
+        if not executed:
+            return False
+        self._restart_log()
+        if not executed[-1].is_epoch_end:
+            return False
+        self._begin_epoch(executed[-1])
+        return True
+
+    def _begin_epoch(self, last: Executed) -> None:
+        governing = last.governing
+        if governing.version > PROTOCOL_VERSION:
+            self._stop(f"the chain moves to protocol version {governing.version}: install a program that knows it")
+            return
+        self._governing = governing
+        self._keys = {each.id: each.consensus_key for each in governing.validators.validators}
+        self._judging = self._building = self._delivering = None
+        position = _position(governing, Final(view=0, block_id=last.block_id))
+        self._inputs.appendleft(
+            on.EpochBegan(
+                epoch=position.epoch,
+                validators=position.validators,
+                parent_id=last.block_id,
+                delta_ms=position.delta_ms,
+                empty_block_interval_ms=position.empty_block_interval_ms,
+            )
+        )
+        self._run()
+
+    # Helpers.
+
+    def _run(self) -> None:
+        """Steps through the inputs there are. Within a step they wait for its end."""
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._inputs and not self.is_stopped:
+                for effect in self.core.step(self._host.monotonic_ms(), self._inputs.popleft()):
+                    if self._perform(effect):
+                        break
+        finally:
+            self._is_stepping = False
+        if self._early and self._early_epoch <= self.core.epoch:
+            self._replay_early()
+
+    def _on_wake(self) -> None:
+        self.feed(on.Tick())
+
+    def _select(self, parent: Parent) -> Sequence[Candidate]:
+        parameters = parent.governing.parameters
+        return self._mempool.select(
+            lambda address: self._tree.next_nonce(parent, address),
+            parameters.block_transactions,
+            parameters.block_size_bytes,
+        )
+
+    def _is_work_left(self, block_id: bytes) -> bool:
+        """Whether something waits that no block from the final one up to this one carries."""
+        carried = sum(
+            candidate.id in self._mempool
+            for executed in self._tree.unfinal_ancestors(block_id)
+            for candidate in executed.candidates
+        )
+        return self._mempool.ready_count > carried
+
+    def _require_vote(self, vote: Vote) -> None:
+        key = self._keys.get(vote.validator)
+        digest = vote_digest(self._genesis_hash, vote.statement)
+        if key is None or not is_valid_signature(key, digest, vote.signature):
+            raise MessageRejected(MessageReason.BAD_SIGNATURE, f"a vote in view {vote.statement.view}")
+
+    def _take_certificate(self, certificate: Certificate) -> None:
+        if not self.core.is_certificate_useful(certificate):
+            return
+        if not self.is_valid_certificate(certificate):
+            raise MessageRejected(MessageReason.BAD_SIGNATURE, f"a certificate of view {certificate.statement.view}")
+        self.feed(on.CertificateReceived(certificate=certificate))
+
+    def _keep_early(self, peer: bytes, message: Votes | Certificates | BlockProposal) -> None:
+        """Peers are an epoch ahead for the moment: what they say counts once it begins here."""
+        self._early_epoch = self.core.epoch + 1
+        if len(self._early) < MOST_EARLY:
+            self._early.append((peer, message))
+
+    def _replay_early(self) -> None:
+        early, self._early = self._early, []
+        for peer, message in early:
+            try:
+                match message:
+                    case Votes():
+                        self.on_votes(peer, message)
+                    case Certificates():
+                        self.on_certificates(peer, message)
+                    case BlockProposal():
+                        self.on_proposal(peer, message)
+            except MessageRejected as error:
+                self._host.penalize(peer, error)
+
+    def _restart_log(self) -> None:
+        """Replaces the log by what is still needed, once it is large."""
+        if self._wal.size_bytes < LARGEST_FILE_SIZE_BYTES:
+            return
+        self.flush()
+        final_view = self.core.final.view
+        votes = self._signer.votes_since(self.core.epoch, final_view) if self._signer is not None else ()
+        certificates = self.core.retained_certificates()
+        bodies = [block for each in sorted(self._logged_bodies) if (block := self._tree.body(each)) is not None]
+        entries: list[LogEntry] = [Born(genesis_hash=self._genesis_hash)]
+        entries.extend(BodyHeld(block=block) for block in bodies)
+        entries.extend(CertificateSeen(certificate=certificate) for certificate in certificates)
+        entries.extend(VoteCast(vote=vote) for vote in votes)
+        self._wal.restart(entries)
+        self._entries = []
+
+    def _replay(self, entries: Sequence[LogEntry]) -> None:
+        votes: list[Vote] = []
+        certificates: list[Certificate] = []
+        for entry in entries:
+            match entry:
+                case VoteCast(vote=vote):
+                    if self._signer is not None and vote.validator == self._signer.id:
+                        self._signer.remember(vote)
+                        votes.append(vote)
+                case CertificateSeen(certificate=certificate):
+                    certificates.append(certificate)
+                case BodyHeld(block=block):
+                    if block.header.height > self._tree.tip.height:
+                        block_id = block.header.id()
+                        self._tree.add_body(block, block_id)
+                        self._logged_bodies.add(block_id)
+                case Born():
+                    pass
+        self.core.restore(votes, certificates)
+
+    def _stop(self, why: str) -> None:
+        self.is_stopped = True
+        log.critical("halted", why=why)
+        self._host.stop(why)
+
+
+def _position(governing: Governing, final: Final) -> Position:
+    return Position(
+        epoch=governing.epoch,
+        validators=governing.validators.for_consensus(),
+        final=final,
+        delta_ms=governing.parameters.delta_ms,
+        empty_block_interval_ms=governing.parameters.empty_block_interval_ms,
+    )
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,197 @@
+"""What nodes say to each other, as one closed union of wire objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from consensus.types import Certificate, Epoch, View, Vote
+from node.primitives.codec import decode_union, encode_union
+from node.primitives.crypto import Hash
+from node.types.block import Block, TransactionBytes
+from node.types.parameters import LARGEST_BLOB_SIZE_BYTES, LARGEST_BLOCK_SIZE_BYTES
+from node.types.transaction import Height
+
+LARGEST_MESSAGE_SIZE_BYTES = 2 * LARGEST_BLOCK_SIZE_BYTES
+"""Largest message: a block with its proofs, or a blob, and room."""
+MOST_TRANSACTIONS_PER_BATCH = 1_000
+MOST_CERTIFICATES = 64
+MOST_VOTES = 64
+MOST_BLOBS_PER_MESSAGE = 1_024
+MOST_SYNC_BLOCKS = 256
+LARGEST_BLOBS_SIZE_BYTES = LARGEST_BLOB_SIZE_BYTES + 2**20
+"""Most content one blob message carries: one largest blob, or many small ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """Votes in consensus."""
+
+    TAG: ClassVar[int] = 1
+
+    votes: Annotated[tuple[Vote, ...], range(1, MOST_VOTES + 1)]
+    """The votes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates:
+    """Certificates: news, or the answer to a request."""
+
+    TAG: ClassVar[int] = 2
+
+    certificates: Annotated[tuple[Certificate, ...], range(1, MOST_CERTIFICATES + 1)]
+    """The certificates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockProposal:
+    """A leader's block, with the proofs its acceptance needs."""
+
+    TAG: ClassVar[int] = 3
+
+    vote: Vote
+    """The leader's notarize."""
+    parent_view: View
+    """The view that certified the parent; of a re-proposed block, the view that certified the block itself."""
+    block: Block
+    """The block."""
+    certificates: Annotated[tuple[Certificate, ...], range(MOST_CERTIFICATES + 1)]
+    """The parent's certificate and the nullifications since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transactions:
+    """Transactions the sender has verified."""
+
+    TAG: ClassVar[int] = 4
+
+    transactions: Annotated[tuple[TransactionBytes, ...], range(1, MOST_TRANSACTIONS_PER_BATCH + 1)]
+    """Encoded transactions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRequest:
+    """Asks for proofs of views."""
+
+    TAG: ClassVar[int] = 5
+
+    epoch: Epoch
+    """The epoch."""
+    from_view: View
+    """The first view."""
+    to_view: View
+    """The view after the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest:
+    """Asks for a block that may not be final."""
+
+    TAG: ClassVar[int] = 6
+
+    block_id: Hash
+    """Which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockResponse:
+    """A block that was asked for."""
+
+    TAG: ClassVar[int] = 7
+
+    block: Block
+    """The block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRequest:
+    """Asks for final blocks."""
+
+    TAG: ClassVar[int] = 8
+
+    from_height: Height
+    """The first one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncResponse:
+    """Final blocks of one epoch, consecutive, with the finalization of the last one."""
+
+    TAG: ClassVar[int] = 9
+
+    blocks: Annotated[tuple[Block, ...], range(1, MOST_SYNC_BLOCKS + 1)]
+    """The blocks."""
+    certificate: Certificate
+    """Why the last one is final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRequest:
+    """Asks for contents."""
+
+    TAG: ClassVar[int] = 10
+
+    hashes: Annotated[tuple[Hash, ...], range(1, MOST_BLOBS_PER_MESSAGE + 1)]
+    """Their hashes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobResponse:
+    """Contents that were asked for: as many as the sender holds and one message takes."""
+
+    TAG: ClassVar[int] = 11
+
+    contents: Annotated[
+        tuple[Annotated[bytes, range(1, LARGEST_BLOB_SIZE_BYTES + 1)], ...], range(MOST_BLOBS_PER_MESSAGE + 1)
+    ]
+    """The contents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusRequest:
+    """Asks where a node stands."""
+
+    TAG: ClassVar[int] = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a node stands: sent when asked, on connecting, and now and then."""
+
+    TAG: ClassVar[int] = 13
+
+    height: Height
+    """Its last final block."""
+    epoch: Epoch
+    """Its epoch."""
+    view: View
+    """Its view."""
+    entered_by: Annotated[tuple[Certificate, ...], range(2)]
+    """The certificate that let it enter that view; none in an epoch's first."""
+
+
+Message = (
+    Votes
+    | Certificates
+    | BlockProposal
+    | Transactions
+    | CertificateRequest
+    | BlockRequest
+    | BlockResponse
+    | SyncRequest
+    | SyncResponse
+    | BlobRequest
+    | BlobResponse
+    | StatusRequest
+    | Status
+)
+
+
+def encode_message(message: Message) -> bytes:
+    """The bytes of a message."""
+    return encode_union(Message, message)
+
+
+def decode_message(data: bytes) -> Message:
+    """The message some bytes are. Raises: MessageRejected."""
+    return decode_union(Message, data)  # type: ignore[no-any-return]

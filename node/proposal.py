@@ -1,0 +1,279 @@
+"""Blocks above the final one: their bodies, what executing them gave, building new ones, making them final.
+
+Everything above the final state lives in overlays; the store is written only when a block is final, in one batch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from consensus.types import Certificate
+from node.errors import BlockReason, BlockRejected, DivergenceError, TransactionRejected
+from node.execution.block import Executed, build_block, execute_block
+from node.execution.transaction import Candidate, read_transaction, require_signature
+from node.modules.accounts import load_account
+from node.modules.context import Pending, Resources
+from node.modules.validators import GOVERNING, Governing
+from node.state.store import StateStore
+from node.state.view import Base
+from node.storage.blocks import BlockStore, block_changes
+from node.types.block import Block, Header
+
+MOST_JUDGED_INVALID = 1_000
+
+
+class ParentPending(Pending):
+    """A block cannot be judged before its ancestor's body is here."""
+
+    def __init__(self, block_id: bytes) -> None:
+        super().__init__(block_id.hex())
+        self.block_id = block_id
+
+
+class TimePending(Pending):
+    """A block's time is ahead of this node's clock: no verdict."""
+
+    def __init__(self, time_ms: int) -> None:
+        super().__init__(str(time_ms))
+        self.time_ms = time_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A block to build on."""
+
+    header: Header
+    """Its header."""
+    base: Base
+    """The state after it."""
+    governing: Governing
+    """What governs its child."""
+    is_epoch_end: bool
+    """Whether it is the last of its epoch."""
+
+
+class BlockTree:
+    """Bodies and executions of the blocks that are not final yet."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        blocks: BlockStore,
+        resources: Resources,
+        find_verified: Callable[[bytes], Candidate | None],
+    ) -> None:
+        self._state = state
+        self._blocks = blocks
+        self._resources = resources
+        self._find_verified = find_verified
+        self._bodies: dict[bytes, Block] = {}
+        self._decoded: dict[bytes, tuple[Candidate, ...]] = {}
+        self._executed: dict[bytes, Executed] = {}
+        self._invalid: OrderedDict[bytes, BlockRejected] = OrderedDict()
+        tip = blocks.block(state.tip.height)
+        assert tip is not None, "the final state belongs to a stored block"
+        self.tip = tip.header
+        """Header of the last final block."""
+        self.tip_id = tip.header.id()
+        self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.header.epoch
+
+    def body(self, block_id: bytes) -> Block | None:
+        """A block, final or not."""
+        block = self._bodies.get(block_id)
+        if block is None and (height := self._blocks.height_of(block_id)) is not None:
+            block = self._blocks.block(height)
+        return block
+
+    def has_body(self, block_id: bytes) -> bool:
+        """Whether a block's body is here."""
+        return block_id in self._bodies or block_id == self.tip_id or self._blocks.height_of(block_id) is not None
+
+    def add_body(self, block: Block, block_id: bytes) -> None:
+        """Keeps the body of a block above the final one. The caller has compared the transactions root."""
+        if block.header.height > self.tip.height:
+            self._bodies.setdefault(block_id, block)
+
+    def parent(self, block_id: bytes) -> Parent:
+        """A block to build on or to judge a child of.
+
+        Raises: ParentPending naming the nearest ancestor whose body is missing; BlockRejected when it is invalid.
+        """
+        if block_id == self.tip_id:
+            return Parent(
+                header=self.tip,
+                base=self._state,
+                governing=GOVERNING.get(self._state),
+                is_epoch_end=self._is_tip_epoch_end,
+            )
+        executed = self._executed.get(block_id)
+        if executed is None:
+            body = self._bodies.get(block_id)
+            if body is None:
+                raise ParentPending(block_id)
+            # A certified block whose claims this node has not verified itself: a quorum has, the roots are compared.
+            executed = self._execute(body, block_id, None)
+        return Parent(
+            header=executed.block.header,
+            base=executed.layer,
+            governing=executed.governing,
+            is_epoch_end=executed.is_epoch_end,
+        )
+
+    def judge(self, block_id: bytes, now_ms: int) -> Executed:
+        """Executes a proposed block.
+
+        Raises: BlockRejected when it is wrong by its own content; Pending when it cannot be told yet.
+        """
+        block = self._bodies.get(block_id)
+        if block is None:
+            raise ParentPending(block_id)
+        if block_id in self._invalid:
+            raise self._invalid[block_id]
+        parent = self.parent(block.header.parent_id)
+        if parent.is_epoch_end and block.header.epoch != parent.governing.epoch:
+            raise BlockRejected(BlockReason.WRONG_PARENT, "the epoch has ended")
+        try:
+            executed = self._execute(block, block_id, self._resources)
+        except BlockRejected as error:
+            self._invalid[block_id] = error
+            if len(self._invalid) > MOST_JUDGED_INVALID:
+                self._invalid.popitem(last=False)
+            raise
+        limit_ms = now_ms + GOVERNING.get(parent.base).parameters.clock_drift_ms
+        if block.header.time_ms > max(limit_ms, parent.header.time_ms + 1):
+            raise TimePending(block.header.time_ms)
+        return executed
+
+    def build(
+        self,
+        parent_id: bytes,
+        *,
+        view: int,
+        parent_view: int,
+        now_ms: int,
+        proposer: bytes,
+        select: Callable[[Parent], Sequence[Candidate]],
+        on_rejected: Callable[[Candidate, TransactionRejected], None],
+    ) -> Executed:
+        """A new block of what `select` gives for the parent. Raises: ParentPending, BlockRejected as `parent`."""
+        parent = self.parent(parent_id)
+        executed = build_block(
+            parent.base,
+            parent.header,
+            view=view,
+            parent_view=parent_view,
+            time_ms=now_ms,
+            proposer=proposer,
+            candidates=select(parent),
+            resources=self._resources,
+            on_rejected=on_rejected,
+        )
+        self.adopt(executed)
+        return executed
+
+    def adopt(self, executed: Executed) -> None:
+        """Keeps a block that this node executed while building it."""
+        self._bodies[executed.block_id] = executed.block
+        self._executed[executed.block_id] = executed
+
+    def next_nonce(self, parent: Parent, address: bytes) -> int:
+        """An account's next nonce after a block."""
+        return load_account(parent.base, address).nonce
+
+    def missing_blobs(self, block_id: bytes, has_blob: Callable[[bytes], bool]) -> tuple[bytes, ...]:
+        """Contents that a block's transactions refer to and that are not held."""
+        wanted = {
+            reference.hash: None
+            for candidate in self._decoded.get(block_id, ())
+            for reference in candidate.kind.blobs(candidate.payload)
+            if not has_blob(reference.hash)
+        }
+        return tuple(wanted)
+
+    def unfinal_ancestors(self, block_id: bytes) -> tuple[Executed, ...]:
+        """The executed blocks from a block down to the final one, the block itself included."""
+        found = []
+        while (executed := self._executed.get(block_id)) is not None:
+            found.append(executed)
+            block_id = executed.block.header.parent_id
+        return tuple(found)
+
+    def finalize(self, block_id: bytes, certificate: Certificate | None) -> tuple[Executed, ...]:
+        """Makes a block and its ancestors final, in order; returns them. Nothing to do if it is final already.
+
+        Raises: ParentPending naming a missing body; DivergenceError when a block this node judged invalid is among
+        them, or executes to other roots than its header's.
+        """
+        path: list[bytes] = []
+        walk = block_id
+        while walk != self.tip_id:
+            if self._blocks.height_of(walk) is not None:
+                return ()
+            body = self._bodies.get(walk)
+            if body is None:
+                raise ParentPending(walk)
+            if body.header.height <= self.tip.height:
+                raise DivergenceError(f"block {walk.hex()} is final and conflicts with the final {self.tip_id.hex()}")
+            path.append(walk)
+            walk = body.header.parent_id
+        done: list[Executed] = []
+        for each in reversed(path):
+            if each in self._invalid:
+                raise DivergenceError(f"block {each.hex()} is final, but this node judged it: {self._invalid[each]}")
+            try:
+                executed = self._execute(self._bodies[each], each, None)
+            except BlockRejected as error:
+                raise DivergenceError(f"block {each.hex()} is final, but does not execute here: {error}") from error
+            self._commit(executed, certificate if each == block_id else None)
+            done.append(executed)
+        return tuple(done)
+
+    def _execute(self, block: Block, block_id: bytes, resources: Resources | None) -> Executed:
+        known = self._executed.get(block_id)
+        if known is not None:
+            return known
+        parent = self.parent(block.header.parent_id)
+        candidates = self._decoded.get(block_id)
+        if candidates is None:
+            candidates = self._decoded[block_id] = self._decode(block)
+        executed = execute_block(parent.base, parent.header, block, candidates, resources)
+        self._executed[block_id] = executed
+        return executed
+
+    def _decode(self, block: Block) -> tuple[Candidate, ...]:
+        candidates = []
+        for index, data in enumerate(block.transactions):
+            candidate = self._find_verified(data)
+            if candidate is None:
+                try:
+                    candidate = read_transaction(data, block.header.genesis_hash)
+                    require_signature(candidate)
+                except TransactionRejected as error:
+                    raise BlockRejected(BlockReason.BAD_TRANSACTION, f"transaction {index}: {error}") from error
+            candidates.append(candidate)
+        return tuple(candidates)
+
+    def _commit(self, executed: Executed, certificate: Certificate | None) -> None:
+        assert executed.layer.base is self._state, "blocks become final one above the other"
+        header = executed.block.header
+        also = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
+        self._state.commit(header.height, executed.layer, also)
+        self.tip, self.tip_id, self._is_tip_epoch_end = header, executed.block_id, executed.is_epoch_end
+        self._prune()
+
+    def _prune(self) -> None:
+        """Keeps what descends from the new tip, on the final state; drops everything else at or below its height."""
+        descendants: dict[bytes, Executed] = {}
+        for block_id, executed in sorted(self._executed.items(), key=lambda item: item[1].block.header.height):
+            parent_id = executed.block.header.parent_id
+            if parent_id == self.tip_id:
+                executed.layer.base = self._state
+            if parent_id == self.tip_id or parent_id in descendants:
+                descendants[block_id] = executed
+        self._executed = descendants
+        self._bodies = {
+            block_id: body for block_id, body in self._bodies.items() if body.header.height > self.tip.height
+        }
+        self._decoded = {block_id: each for block_id, each in self._decoded.items() if block_id in self._bodies}

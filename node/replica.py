@@ -1,0 +1,533 @@
+"""A whole node without its sockets: consensus, mempool, storage, gossip and sync around one ledger.
+
+What it needs of the world comes through `ReplicaHost`: real clocks and connections in `node.app`, a heap and a seed in
+the simulator. Every entry point is a plain call; the host calls `flush` at the end of each turn.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import structlog
+
+from attribution.request import REQUEST
+from consensus import inputs as on
+from consensus.evidence import Evidence
+from consensus.types import Certificate
+from consensus.views import Final
+from node.claims import Claims
+from node.engine import Engine, Host
+from node.errors import (
+    BlockRejected,
+    MessageReason,
+    MessageRejected,
+    StorageError,
+    TransactionReason,
+    TransactionRejected,
+)
+from node.execution.block import Executed, genesis_block, genesis_layer
+from node.execution.transaction import Candidate
+from node.intake import Intake, OnDone, Signed
+from node.mempool import Mempool
+from node.modules.accounts import load_account
+from node.modules.contents import ContentErased
+from node.modules.datanets import CONTRIBUTIONS, Contribute, ContributionStatus, Reviewed
+from node.modules.validators import GOVERNING, REGISTRY, Registry
+from node.p2p.gossip import Gossip
+from node.p2p.messages import (
+    LARGEST_BLOBS_SIZE_BYTES,
+    MOST_BLOBS_PER_MESSAGE,
+    BlobRequest,
+    BlobResponse,
+    BlockProposal,
+    BlockRequest,
+    BlockResponse,
+    CertificateRequest,
+    Certificates,
+    Message,
+    Status,
+    StatusRequest,
+    SyncRequest,
+    SyncResponse,
+    Transactions,
+    Votes,
+)
+from node.primitives.codec import decode
+from node.primitives.crypto import PrivateKey, sha256
+from node.proposal import BlockTree
+from node.signer import Signer
+from node.state.store import StateStore
+from node.storage.blobs import BlobStore
+from node.storage.blocks import BlockStore, block_changes
+from node.storage.kv import KeyValueStore
+from node.storage.schema import Column, Meta, column_key
+from node.storage.wal import WriteAheadLog
+from node.sync import Fetcher, check_sync_response, make_sync_response
+from node.types.genesis import Genesis
+from node.types.validator import NodeEntry
+from node.worker import Failure, Materials, Outcome
+
+TICK_MS = 100
+"""How often the host calls `tick`."""
+STATUS_MS = 2_000
+"""How often a node says where it stands."""
+REPEAT_MS = 2_500
+"""How often old transactions are looked for."""
+SWEEP_MS = 60_000
+"""How often unused contents are looked for."""
+UNUSED_BLOB_MS = 3_600_000
+"""How long a content waits for a transaction that refers to it."""
+FETCH_TIMEOUT_MS = 1_000
+SYNC_TIMEOUT_MS = 5_000
+SYNC_LAG_HEIGHTS = 2
+"""A peer this far ahead is synced from at once; one that is less only when nothing moves."""
+MOST_EVIDENCE = 1_000
+NODE_ID_SIZE_BYTES = 20
+
+log = structlog.get_logger(__name__)
+
+
+class ReplicaHost(Host, Protocol):
+    """What a replica needs of the world."""
+
+    def peers(self) -> Sequence[bytes]:
+        """Connected peers, in a stable order."""
+
+    def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
+        """Verifies in bulk, off the event loop."""
+
+    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
+        """Runs the attribution engine in the worker."""
+
+    def on_registry(self, registry: Registry) -> None:
+        """The nodes that others accept connections from have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalBlock:
+    """A block that became final, for whoever follows the chain."""
+
+    executed: Executed
+    """The block and what it did."""
+    certificate: Certificate | None
+    """Its own finalization, if it was finalised directly."""
+
+
+def node_id_of(certificate: bytes) -> bytes:
+    """A node's identity among peers: from its pinned certificate."""
+    return sha256(certificate)[:NODE_ID_SIZE_BYTES]
+
+
+def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
+    """The state in a store; a new store begins with genesis. Raises: StorageError when it is another chain's."""
+    key = column_key(Column.META, bytes((Meta.GENESIS,)))
+    known = store.get(key)
+    if known is not None and known != genesis.hash():
+        raise StorageError(
+            f"the store belongs to the chain {known.hex()}, not to {genesis.hash().hex()}: "
+            f"use a data directory of its own for each chain"
+        )
+    state = StateStore(store)
+    if known is None:
+        layer = genesis_layer(state, genesis)
+        block = genesis_block(genesis, layer.root)
+        changes = block_changes(block, block.header.id(), (), None)
+        state.commit(0, layer, {**changes, key: genesis.hash()})
+    return state
+
+
+class Replica:
+    """One node of the network."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        store: KeyValueStore,
+        blob_store: KeyValueStore,
+        wal: WriteAheadLog,
+        consensus_key: PrivateKey | None,
+        host: ReplicaHost,
+    ) -> None:
+        self.genesis = genesis
+        self.genesis_hash = genesis.hash()
+        self.host = host
+        self.state = open_ledger(store, genesis)
+        self.blocks = BlockStore(store)
+        self.blobs = BlobStore(blob_store)
+        self.mempool = Mempool()
+        self.claims = Claims(self.blobs, host.compute)
+        self.tree = BlockTree(self.state, self.blocks, self.claims, self.mempool.verified)
+        self.intake = Intake(
+            genesis_hash=self.genesis_hash,
+            state=self.state,
+            tree=self.tree,
+            mempool=self.mempool,
+            claims=self.claims,
+            verify_signatures=host.verify_signatures,
+            fetch_blobs=self.want_blobs,
+            on_admitted=self._on_admitted,
+            on_dropped=self._on_dropped,
+        )
+        self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
+        self._blob_fetcher: Fetcher[bytes] = Fetcher(self._ask_blobs, FETCH_TIMEOUT_MS, MOST_BLOBS_PER_MESSAGE)
+        self._sync_fetcher: Fetcher[int] = Fetcher(self._ask_sync, SYNC_TIMEOUT_MS, 1)
+        self._gossip = Gossip(host.broadcast, host.call_at)
+        self._heights: dict[bytes, int] = {}
+        self._peer_of: dict[bytes, bytes] = {}
+        self._moved_ms = self._status_ms = self._repeat_ms = self._sweep_ms = host.monotonic_ms()
+        self.evidence: OrderedDict[tuple[bytes, int, int], Evidence] = OrderedDict()
+        self.on_final_block: list[Callable[[FinalBlock], None]] = []
+        """Who follows the chain."""
+        self.on_transaction_dropped: list[Callable[[bytes, TransactionRejected], None]] = []
+        """Who wants to know of transactions that left the mempool without a block, by id."""
+        self.on_new_evidence: list[Callable[[Evidence], None]] = []
+        """Who reports equivocations."""
+        self._registry = REGISTRY.get(self.state)
+        self._map_peers()
+        self.engine = Engine(
+            genesis_hash=self.genesis_hash,
+            signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,
+            governing=GOVERNING.get(self.state),
+            final=self._last_final(),
+            tree=self.tree,
+            mempool=self.mempool,
+            claims=self.claims,
+            wal=wal,
+            host=host,
+            ledger=self,
+        )
+
+    # Life.
+
+    def start(self) -> None:
+        """Begins to take part."""
+        self.host.on_registry(self._registry)
+        self._blob_fetcher.want(self.blobs.wanted(), None)
+        self.engine.start()
+        self.flush()
+
+    def flush(self) -> None:
+        """The end of a turn: signatures to verification, votes to the log, messages to the peers."""
+        self.intake.flush()
+        self.engine.flush()
+
+    def tick(self) -> None:
+        """What happens now and then; every TICK_MS."""
+        now_ms, peers = self.host.monotonic_ms(), self.host.peers()
+        self._follow(now_ms)
+        for fetcher in (self._block_fetcher, self._blob_fetcher, self._sync_fetcher):
+            fetcher.run(now_ms, peers)
+        if now_ms - self._status_ms >= STATUS_MS:
+            self._status_ms = now_ms
+            self.host.broadcast(self._status())
+        if now_ms - self._repeat_ms >= REPEAT_MS:
+            self._repeat_ms = now_ms
+            self._gossip.repeat(self.mempool, now_ms)
+        if now_ms - self._sweep_ms >= SWEEP_MS:
+            self._sweep_ms = now_ms
+            self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)
+        self.flush()
+
+    # What people send.
+
+    def submit(self, data: bytes, on_done: OnDone) -> bytes:
+        """Takes a transaction from the RPC; returns its id. Raises: TransactionRejected when refused at once."""
+        return self.intake.submit(data, None, self.host.monotonic_ms(), on_done)
+
+    def put_blobs(self, contents: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Takes contents from the RPC; returns their hashes."""
+        hashes = self.blobs.put(contents, self.host.wall_ms())
+        self._on_blobs(hashes)
+        return hashes
+
+    # What peers do.
+
+    def on_connected(self, peer: bytes) -> None:
+        """A peer is there."""
+        self.host.send(peer, self._status())
+        self.engine.feed(on.PeerConnected(peer=peer))
+
+    def on_disconnected(self, peer: bytes) -> None:
+        """A peer is gone."""
+        self._heights.pop(peer, None)
+
+    def on_message(self, peer: bytes, message: Message) -> None:
+        """A peer's message. Raises: MessageRejected when it must not have been sent."""
+        match message:
+            case Votes():
+                self.engine.on_votes(peer, message)
+                self._notice_epoch(peer, message.votes[0].statement.epoch)
+            case Certificates():
+                self.engine.on_certificates(peer, message)
+                self._notice_epoch(peer, message.certificates[0].statement.epoch)
+            case BlockProposal():
+                self.engine.on_proposal(peer, message)
+            case Transactions():
+                self._on_transactions(peer, message)
+            case CertificateRequest():
+                self.engine.on_certificate_request(peer, message)
+            case BlockRequest(block_id=block_id):
+                block = self.tree.body(block_id)
+                if block is not None:
+                    self.host.send(peer, BlockResponse(block=block))
+            case BlockResponse(block=block):
+                self._on_block(peer, block.header.id(), message)
+            case SyncRequest(from_height=from_height):
+                response = make_sync_response(self.blocks, from_height, self.tree.tip.height)
+                if response is not None:
+                    self.host.send(peer, response)
+            case SyncResponse():
+                self._on_sync(peer, message)
+            case BlobRequest(hashes=hashes):
+                self.host.send(peer, BlobResponse(contents=self._contents_for(peer, hashes)))
+            case BlobResponse(contents=contents):
+                self._on_blob_response(peer, contents)
+            case StatusRequest():
+                self.host.send(peer, self._status())
+            case Status():
+                self._on_status(peer, message)
+            case _:
+                assert_never(message)
+
+    # What the engine says (node.engine.Ledger).
+
+    def on_final(self, executed: Executed, certificate: Certificate | None) -> None:
+        """A block is final: everything that follows from it outside of consensus."""
+        self._moved_ms = self.host.monotonic_ms()
+        header = executed.block.header
+        self._block_fetcher.got(executed.block_id)
+        dropped = self.mempool.on_final(
+            executed.candidates, header.height, lambda address: load_account(self.state, address).nonce
+        )
+        for candidate in dropped:
+            is_late = candidate.transaction.valid_until_height <= header.height
+            reason = TransactionReason.EXPIRED if is_late else TransactionReason.NONCE_TOO_LOW
+            self._on_dropped(candidate, TransactionRejected(reason))
+        self._keep_contents(executed)
+        self.intake.on_final(self._moved_ms)
+        registry = REGISTRY.get(self.state)
+        if registry != self._registry:
+            self._registry = registry
+            self.host.on_registry(registry)
+        self._map_peers()
+        for follow in self.on_final_block:
+            follow(FinalBlock(executed=executed, certificate=certificate))
+
+    def on_evidence(self, evidence: Evidence) -> None:
+        """A validator equivocated: kept, and told to whoever reports it."""
+        statement = evidence.first.statement
+        key = (evidence.first.validator, statement.epoch, statement.view)
+        if key not in self.evidence:
+            self.evidence[key] = evidence
+            if len(self.evidence) > MOST_EVIDENCE:
+                self.evidence.popitem(last=False)
+            for report in self.on_new_evidence:
+                report(evidence)
+
+    def want_block(self, block_id: bytes, first_peer: bytes | None) -> None:
+        """A block's body is missing."""
+        self._block_fetcher.want((block_id,), first_peer)
+        self._block_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+
+    def want_blobs(self, hashes: Sequence[bytes], first_peer: bytes | None) -> None:
+        """Contents are missing."""
+        self._blob_fetcher.want(hashes, first_peer)
+        self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+
+    def peer_of(self, validator: bytes) -> bytes | None:
+        """The connected node a validator runs on."""
+        peer = self._peer_of.get(validator)
+        return peer if peer in self.host.peers() else None
+
+    def on_work_rejected(self, candidate: Candidate, error: TransactionRejected) -> None:
+        """A waiting transaction cannot stand in a block any more."""
+        for each in self.mempool.remove(candidate.id):
+            after = TransactionRejected(TransactionReason.NONCE_TOO_HIGH, "an earlier one was dropped")
+            self._on_dropped(each, error if each is candidate else after)
+
+    # Transactions.
+
+    def _on_transactions(self, peer: bytes, message: Transactions) -> None:
+        now_ms = self.host.monotonic_ms()
+        for data in message.transactions:
+            try:
+                self.intake.submit(data, peer, now_ms)
+            except TransactionRejected as error:
+                # A peer's view of the chain may be a block behind or ahead of ours: no fault of it.
+                log.debug("gossip_refused", reason=error.reason.value)
+
+    def _on_admitted(self, candidate: Candidate, source: bytes | None) -> None:
+        if source is None:
+            self._gossip.tell(candidate.data, self.host.monotonic_ms())
+        self.engine.on_work()
+
+    def _on_dropped(self, candidate: Candidate, error: TransactionRejected) -> None:
+        for tell in self.on_transaction_dropped:
+            tell(candidate.id, error)
+
+    # Contents.
+
+    def _keep_contents(self, executed: Executed) -> None:
+        for candidate, receipt in zip(executed.candidates, executed.receipts, strict=True):
+            if receipt.failure:
+                continue
+            references = candidate.kind.blobs(candidate.payload)
+            if references:
+                is_restricted = isinstance(candidate.payload, Contribute)
+                missing = self.blobs.refer((each.hash for each in references), is_restricted=is_restricted)
+                self._blob_fetcher.want(missing, None)
+            for event in receipt.events:
+                if event.name == ContentErased.NAME:
+                    self._erase(decode(ContentErased, event.payload).content)
+                elif event.name == Reviewed.NAME:
+                    self._on_reviewed(decode(Reviewed, event.payload))
+
+    def _erase(self, content: bytes) -> None:
+        self._blob_fetcher.got(content)
+        self.blobs.erase((content,))
+        log.info("content_erased", content=content.hex())
+
+    def _on_reviewed(self, reviewed: Reviewed) -> None:
+        if reviewed.status is ContributionStatus.ACCEPTED:
+            self.blobs.release(CONTRIBUTIONS.need(self.state, reviewed.contribution).records)
+
+    def _on_blobs(self, hashes: Sequence[bytes]) -> None:
+        self.intake.on_blobs(hashes, self.host.monotonic_ms())
+        self.engine.on_arrival()
+
+    def _on_blob_response(self, peer: bytes, contents: Sequence[bytes]) -> None:
+        asked = [content for content in contents if self._blob_fetcher.was_asked(sha256(content), peer)]
+        if contents and not asked:
+            # Two peers may answer the same question; only what nobody is waiting for any more is left out.
+            return
+        hashes = self.blobs.put(asked, self.host.wall_ms())
+        for blob_hash in hashes:
+            self._blob_fetcher.got(blob_hash)
+        self._on_blobs(hashes)
+
+    def _contents_for(self, peer: bytes, hashes: Sequence[bytes]) -> tuple[bytes, ...]:
+        is_validator = peer in self._peer_of.values()
+        found: list[bytes] = []
+        size_bytes = 0
+        for blob_hash in hashes:
+            if not is_validator and not self.blobs.is_public(blob_hash):
+                continue
+            content = self.blobs.get(blob_hash)
+            if content is None:
+                continue
+            size_bytes += len(content)
+            if found and size_bytes > LARGEST_BLOBS_SIZE_BYTES:
+                break
+            found.append(content)
+        return tuple(found)
+
+    # Blocks.
+
+    def _on_block(self, peer: bytes, block_id: bytes, message: BlockResponse) -> None:
+        if not self._block_fetcher.was_asked(block_id, peer):
+            return
+        if message.block.transactions_root() != message.block.header.transactions_root:
+            self._block_fetcher.retry(block_id)
+            raise MessageRejected(MessageReason.MALFORMED, "the body is not the header's")
+        self._block_fetcher.got(block_id)
+        self.engine.add_block(message.block, block_id)
+        self.engine.on_arrival()
+
+    def _on_sync(self, peer: bytes, response: SyncResponse) -> None:
+        from_height = self.tree.tip.height + 1
+        if not self._sync_fetcher.was_asked(response.blocks[0].header.height, peer):
+            return
+        self._sync_fetcher.got(response.blocks[0].header.height)
+        try:
+            fresh = check_sync_response(
+                response, self.tree.tip, self.tree.tip_id, self.engine.core.epoch, self.engine.is_valid_certificate
+            )
+        except BlockRejected as error:
+            self._heights.pop(peer, None)
+            raise MessageRejected(MessageReason.MALFORMED, f"sync: {error}") from error
+        for block_id, block in fresh:
+            self.engine.add_block(block, block_id)
+        if fresh:
+            self.engine.deliver(response.certificate)
+            log.info("synced", from_height=from_height, to_height=self.tree.tip.height)
+        self._follow(self.host.monotonic_ms())
+        self._sync_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+
+    def _follow(self, now_ms: int) -> None:
+        """Asks for final blocks when a peer has more of them than consensus brings here."""
+        if not self._heights or len(self._sync_fetcher):
+            return
+        best_peer = max(self._heights, key=lambda peer: (self._heights[peer], peer))
+        lag = self._heights[best_peer] - self.tree.tip.height
+        is_stuck = now_ms - self._moved_ms > FETCH_TIMEOUT_MS
+        if lag > SYNC_LAG_HEIGHTS or (lag > 0 and is_stuck):
+            self._sync_fetcher.want((self.tree.tip.height + 1,), best_peer)
+
+    def _notice_epoch(self, peer: bytes, epoch: int) -> None:
+        if epoch > self.engine.core.epoch and peer not in self._heights:
+            self.host.send(peer, StatusRequest())
+
+    # Status.
+
+    def _status(self) -> Status:
+        entering = self.engine.core.entering_certificate
+        return Status(
+            height=self.tree.tip.height,
+            epoch=self.engine.core.epoch,
+            view=self.engine.core.view,
+            entered_by=() if entering is None else (entering,),
+        )
+
+    def _on_status(self, peer: bytes, status: Status) -> None:
+        self._heights[peer] = status.height
+        self._follow(self.host.monotonic_ms())
+        self._sync_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+        if not self.engine.core.is_recovering or status.epoch != self.engine.core.epoch:
+            return
+        validator = next((each for each, known in self._peer_of.items() if known == peer), None)
+        entered = status.entered_by[0] if status.entered_by else None
+        is_proven = status.view == 1 or (
+            entered is not None
+            and entered.statement.view == status.view - 1
+            and self.engine.is_valid_certificate(entered)
+        )
+        if validator is not None and is_proven:
+            self.engine.feed(on.StatusReceived(validator=validator, epoch=status.epoch, view=status.view))
+
+    # Helpers.
+
+    def _ask_blocks(self, peer: bytes, block_ids: Sequence[bytes]) -> None:
+        for block_id in block_ids:
+            self.host.send(peer, BlockRequest(block_id=block_id))
+
+    def _ask_blobs(self, peer: bytes, hashes: Sequence[bytes]) -> None:
+        self.host.send(peer, BlobRequest(hashes=tuple(hashes)))
+
+    def _ask_sync(self, peer: bytes, heights: Sequence[int]) -> None:
+        self.host.send(peer, SyncRequest(from_height=heights[0]))
+
+    def _map_peers(self) -> None:
+        """Which node each current validator runs on."""
+        nodes: dict[bytes, NodeEntry] = {each.operator: each.node for each in self._registry.candidates}
+        self._peer_of = {
+            each.id: node_id_of(nodes[each.operator].certificate)
+            for each in GOVERNING.get(self.state).validators.validators
+            if each.operator in nodes
+        }
+
+    def _last_final(self) -> Final:
+        """The highest directly finalised block of the current epoch; the epoch's start when there is none."""
+        governing = GOVERNING.get(self.state)
+        height = self.tree.tip.height
+        while height >= governing.first_height:
+            certificate = self.blocks.certificate(height)
+            if certificate is not None:
+                return Final(view=certificate.statement.view, block_id=certificate.statement.block_id)
+            height -= 1
+        block = self.blocks.block(governing.first_height - 1)
+        assert block is not None, "an epoch starts on a final block"
+        return Final(view=0, block_id=block.header.id())

@@ -1,0 +1,131 @@
+"""The process in which attribution is computed: numpy lives there, and a slow or crashing request harms nobody else.
+
+Keeps prepared models, so that a model's files cross over once and not with every question.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from enum import Enum
+from typing import Any
+
+import structlog
+
+from attribution.errors import AttributionError
+from attribution.request import REQUEST, RESULT, CertifyRequest
+
+PREPARED_SIZE_BYTES = 256 * 2**20
+"""Memory for prepared models in the worker."""
+
+Materials = Mapping[bytes, bytes]
+Outcome = RESULT | AttributionError
+
+log = structlog.get_logger(__name__)
+
+_prepared: OrderedDict[bytes, Any] = OrderedDict()
+"""In the worker: prepared models by encoded model, least recently used first."""
+
+
+class NeedsMaterials(Exception):
+    """In the worker: the model is not prepared, send its files too."""
+
+
+class Worker:
+    """One worker process, started when first needed and again when it died."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def warm(self) -> Future[None]:
+        """Starts the process and checks its arithmetic; the future raises KernelError on a wrong kernel."""
+        return self._executor().submit(_check)
+
+    def submit(self, request: REQUEST, materials: Materials) -> Future[Outcome]:
+        """Computes a request; `outcome_of` reads the future. A question's materials may leave its model's files out."""
+        return self._executor().submit(_run, request, dict(materials))
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def restart(self) -> None:
+        """Replaces a process that died."""
+        log.warning("worker_restarted")
+        self.close()
+
+    def _executor(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_set_up)
+        return self._pool
+
+
+def compute_here(request: REQUEST, materials: Materials) -> Outcome:
+    """The outcome of a request, computed in this process. Raises: NeedsMaterials."""
+    # numpy is loaded where attribution runs, not where a node starts.
+    from attribution.attribute import compute, prepare
+
+    try:
+        if isinstance(request, CertifyRequest):
+            return compute(request, materials)
+        key = request.model.encode()
+        prepared = _prepared.pop(key, None)
+        if prepared is None:
+            if any(name not in materials for name in request.model.material_hashes()):
+                raise NeedsMaterials
+            prepared = prepare(request.model, materials)
+        _prepared[key] = prepared
+        while sum(each.size_bytes() for each in _prepared.values()) > PREPARED_SIZE_BYTES and len(_prepared) > 1:
+            _prepared.popitem(last=False)
+        return compute(request, materials, prepared)
+    except AttributionError as error:
+        return error
+
+
+def _set_up() -> None:
+    # Set before numpy loads: the products are small, and threads that wait for each other cost more than they bring.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.nice(5)
+
+
+def _check() -> None:
+    from attribution.exact import known_answer_test  # as above
+
+    known_answer_test()
+
+
+def _run(request: REQUEST, materials: Materials) -> Outcome:
+    return compute_here(request, materials)
+
+
+class Failure(Enum):
+    """Why there is no outcome: neither says anything about the request."""
+
+    NEEDS_MATERIALS = "needs_materials"
+    """The worker does not keep the model prepared: send its files too."""
+    DIED = "died"
+    """The worker process ended."""
+
+
+def outcome_of(future: Future[Outcome]) -> Outcome | Failure:
+    """What a finished computation gave."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, NeedsMaterials):
+        return Failure.NEEDS_MATERIALS
+    if isinstance(error, BrokenProcessPool):
+        return Failure.DIED
+    raise error
+
+
+Compute = Callable[[REQUEST, Materials, Callable[[Outcome | Failure], None]], None]
+"""Computes a request and calls back with its outcome."""
