@@ -343,7 +343,7 @@ class Engine:
             return
         try:
             parent = self._tree.parent(effect.parent_id)
-            if parent.is_epoch_end:  # Rule 12: the epoch's last block is proposed again, until it is final
+            if self._ends_epoch(parent):  # Rule 12: the epoch's last block is proposed again, until it is final
                 block_id = effect.parent_id
             else:
                 block_id = self._tree.build(
@@ -378,7 +378,7 @@ class Engine:
         verdict = Verdict.VALID
         try:
             if proposal.parent_id == proposal.block_id:
-                if not self._tree.parent(proposal.block_id).is_epoch_end:
+                if not self._ends_epoch(self._tree.parent(proposal.block_id)):
                     raise BlockRejected(BlockReason.WRONG_PARENT, "only the last block of an epoch is proposed again")
             else:
                 self._check_header(proposal)
@@ -404,6 +404,12 @@ class Engine:
         header = block.header
         if (header.view, header.proposer) != (proposal.view, proposal.vote.validator):
             raise BlockRejected(BlockReason.WRONG_PROPOSER, f"view {header.view}")
+        if header.epoch != self.core.epoch:
+            raise BlockRejected(BlockReason.WRONG_PARENT, f"epoch {header.epoch} has not begun")
+
+    def _ends_epoch(self, parent: Parent) -> bool:
+        """Whether a block is the last of the epoch that still runs."""
+        return parent.is_epoch_end and parent.header.epoch == self.core.epoch
 
     def _get(self, pending: Pending, block_id: bytes, leader: bytes | None) -> None:
         """Starts whatever a judgement waits for."""

@@ -91,8 +91,8 @@ class BlockTree:
         return block_id in self._bodies or block_id == self.tip_id or self._blocks.height_of(block_id) is not None
 
     def add_body(self, block: Block, block_id: bytes) -> None:
-        """Keeps the body of a block above the final one. The caller has compared the transactions root."""
-        if block.header.height > self.tip.height:
+        """Keeps the body of a block that is not final. The caller has compared the transactions root."""
+        if self._blocks.height_of(block_id) is None:
             self._bodies.setdefault(block_id, block)
 
     def parent(self, block_id: bytes) -> Parent:
@@ -132,8 +132,6 @@ class BlockTree:
         if block_id in self._invalid:
             raise self._invalid[block_id]
         parent = self.parent(block.header.parent_id)
-        if parent.is_epoch_end and block.header.epoch != parent.governing.epoch:
-            raise BlockRejected(BlockReason.WRONG_PARENT, "the epoch has ended")
         try:
             executed = self._execute(block, block_id, self._resources)
         except BlockRejected as error:
@@ -206,11 +204,11 @@ class BlockTree:
         Raises: ParentPending naming a missing body; DivergenceError when a block this node judged invalid is among
         them, or executes to other roots than its header's.
         """
+        if self._blocks.height_of(block_id) is not None:
+            return ()
         path: list[bytes] = []
         walk = block_id
         while walk != self.tip_id:
-            if self._blocks.height_of(walk) is not None:
-                return ()
             body = self._bodies.get(walk)
             if body is None:
                 raise ParentPending(walk)

@@ -122,7 +122,10 @@ def _compile_class(wire_class: type) -> Schema:
     compiled = [(name, _compile(hint, f"{wire_class.__name__}.{name}")) for name, hint in wire_fields(wire_class)]
     names = [name for name, _ in compiled]
     count = len(names)
-    getter: Callable[[Any], Any] = attrgetter(*names) if count > 1 else lambda value: (getattr(value, names[0]),)
+    # attrgetter gives a tuple only for two names or more.
+    getter: Callable[[Any], Any] = (
+        attrgetter(*names) if count > 1 else lambda value: tuple(getattr(value, name) for name in names)
+    )
     is_flat = all(schema.to_array is _identity for _, schema in compiled)
     converters = tuple(schema.to_array for _, schema in compiled)
     # Slots are set through their descriptors: frozen classes have no faster constructor.
