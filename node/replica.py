@@ -67,7 +67,7 @@ from node.storage.schema import Column, Meta, column_key
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher, check_sync_response, make_sync_response
 from node.types.genesis import Genesis
-from node.types.validator import NodeEntry
+from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
 
 TICK_MS = 100
@@ -76,6 +76,8 @@ STATUS_MS = 2_000
 """How often a node says where it stands."""
 REPEAT_MS = 2_500
 """How often old transactions are looked for."""
+REPEAT_AFTER_MS = 5_000
+"""A transaction that waited this long is told again."""
 SWEEP_MS = 60_000
 """How often unused contents are looked for."""
 UNUSED_BLOB_MS = 3_600_000
@@ -85,7 +87,6 @@ SYNC_TIMEOUT_MS = 5_000
 SYNC_LAG_HEIGHTS = 2
 """A peer this far ahead is synced from at once; one that is less only when nothing moves."""
 MOST_EVIDENCE = 1_000
-NODE_ID_SIZE_BYTES = 20
 
 log = structlog.get_logger(__name__)
 
@@ -114,11 +115,6 @@ class FinalBlock:
     """The block and what it did."""
     certificate: Certificate | None
     """Its own finalization, if it was finalised directly."""
-
-
-def node_id_of(certificate: bytes) -> bytes:
-    """A node's identity among peers: from its pinned certificate."""
-    return sha256(certificate)[:NODE_ID_SIZE_BYTES]
 
 
 def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
@@ -226,7 +222,8 @@ class Replica:
             self.host.broadcast(self._status())
         if now_ms - self._repeat_ms >= REPEAT_MS:
             self._repeat_ms = now_ms
-            self._gossip.repeat(self.mempool, now_ms)
+            waiting = (each.candidate.data for each in self.mempool if now_ms - each.admitted_ms >= REPEAT_AFTER_MS)
+            self._gossip.repeat(waiting, now_ms)
         if now_ms - self._sweep_ms >= SWEEP_MS:
             self._sweep_ms = now_ms
             self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)

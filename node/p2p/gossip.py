@@ -6,16 +6,14 @@ The mesh is full, so a peer's news is not passed on: saying old news again now a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
-from node.mempool import Entry
 from node.p2p.messages import MOST_TRANSACTIONS_PER_BATCH, Transactions
 
 BATCH_DELAY_MS = 5
 """How long the first transaction of a batch waits for company."""
 BATCH_SIZE_BYTES = 256 * 1024
 """A batch this large leaves at once."""
-REPEAT_AFTER_MS = 5_000
-"""A transaction that waited this long is said again."""
 MOST_REPEATED = 500
 """Transactions said again at a time."""
 
@@ -40,10 +38,9 @@ class Gossip:
         if self._size_bytes >= BATCH_SIZE_BYTES or len(self._batch) >= MOST_TRANSACTIONS_PER_BATCH:
             self.flush()
 
-    def repeat(self, waiting: Iterable[Entry], now_ms: int) -> None:
-        """Says again what waits long."""
-        old = [entry.candidate.data for entry in waiting if now_ms - entry.admitted_ms >= REPEAT_AFTER_MS]
-        for data in old[:MOST_REPEATED]:
+    def repeat(self, waiting: Iterable[bytes], now_ms: int) -> None:
+        """Says again what waits long, a part at a time."""
+        for data in islice(waiting, MOST_REPEATED):
             self.tell(data, now_ms)
 
     def flush(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import consensus.types
 from node.primitives.codec import encode
-from node.primitives.crypto import Address, PublicKey, Tag, address_of, tagged_hash
+from node.primitives.crypto import Address, PublicKey, Tag, address_of, sha256, tagged_hash
 
 MOST_VALIDATORS = 100
 """Validators in a set."""
@@ -71,6 +71,14 @@ class ValidatorSet:
 def sorted_validator_set(validators: tuple[Validator, ...]) -> ValidatorSet:
     """A set from members in any order."""
     return ValidatorSet(validators=tuple(sorted(validators, key=lambda validator: validator.id)))
+
+
+NODE_ID_SIZE_BYTES = 20
+
+
+def node_id_of(certificate: bytes) -> bytes:
+    """A node's identity among peers: from its pinned certificate."""
+    return sha256(certificate)[:NODE_ID_SIZE_BYTES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,9 +120,7 @@ class Client:
         payload = Transfer(
             recipient=random_source.choice(self._chain.users).address, amount_units=random_source.randint(1, 1000)
         )
-        transaction = make_transaction(
-            self._chain, self._chain.users[user], payload, nonce=self._nonces[user]
-        )
+        transaction = make_transaction(self._chain, self._chain.users[user], payload, nonce=self._nonces[user])
         if self._world.submit(random_source.choice(up), encode(transaction)):
             self._nonces[user] += 1
             self.sent[transaction.id(self._chain.genesis_hash)] = encode(transaction)

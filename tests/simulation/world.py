@@ -18,9 +18,10 @@ from node.modules.validators import Registry
 from node.p2p.messages import Message, decode_message, encode_message
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey, are_valid_signatures
-from node.replica import TICK_MS, FinalBlock, Replica, node_id_of
+from node.replica import TICK_MS, FinalBlock, Replica
 from node.storage.kv import MemoryStore
 from node.storage.wal import Born, LogEntry, VoteCast
+from node.types.validator import node_id_of
 from node.worker import Failure, Materials, Outcome, compute_here
 from tests.factories import Chain
 
@@ -96,9 +97,7 @@ class SimHost:
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         self.world.schedule(self.world.now_ms + 1, self.name, lambda: on_done(are_valid_signatures(items)))
 
-    def compute(
-        self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]
-    ) -> None:
+    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
         outcome = compute_here(request, materials)
         self.world.schedule(self.world.now_ms + 20, self.name, lambda: on_done(outcome))
 

@@ -82,9 +82,7 @@ class LyingProposer:
             on_rejected=lambda _candidate, _error: None,
         )
         block = _falsified(executed.block, lie, replica.host.wall_ms(), effect.view)
-        statement = Statement(
-            kind=VoteKind.NOTARIZE, epoch=effect.epoch, view=effect.view, block_id=block.header.id()
-        )
+        statement = Statement(kind=VoteKind.NOTARIZE, epoch=effect.epoch, view=effect.view, block_id=block.header.id())
         signature = self._key.sign(vote_digest(replica.genesis_hash, statement))
         vote = Vote(statement=statement, validator=self._key.address, signature=signature)
         if lie == "wrong_body":
