@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.errors import AttributionError, KernelError, Reason
+from attribution.request import EXP_TABLE_SHA256
 
 Integers: TypeAlias = npt.NDArray[np.integer[Any]]
 Int64: TypeAlias = npt.NDArray[np.int64]
@@ -37,8 +38,6 @@ EXPONENT_BITS = 30
 """Fraction bits of the argument of `exp_negative`."""
 EXPONENTIAL_BITS = 34
 """Fraction bits of the value of `exp_negative`, whose error is below 2**-32."""
-EXP_TABLE_SHA256 = "5bae487451270308cf384bba6f947b58ca395883417855eb147e802d9206eb1a"
-"""Pinned hash of the table: the coarse and then the fine entries, 8 bytes each, big-endian."""
 
 _BLOCK = 4096
 _COARSE_BITS = 24

@@ -28,6 +28,11 @@ from attribution.record import TabularSchema
 ENGINE_HEAD = "head/1"
 ENGINES = (ENGINE_HEAD,)
 
+EXP_TABLE_SHA256 = "5bae487451270308cf384bba6f947b58ca395883417855eb147e802d9206eb1a"
+"""Pinned hash of the exponential table: the coarse and then the fine entries, 8 bytes each, big-endian."""
+TABLES_HASHES = {ENGINE_HEAD: bytes.fromhex(EXP_TABLE_SHA256)}
+"""The constant tables each engine computes with: a chain's genesis names them."""
+
 HASH_SIZE_BYTES = 32
 DAMPING_BITS = 20
 """λ is damping / 2**20."""

@@ -121,6 +121,28 @@ class PrivateKey:
         return f"PrivateKey(address={self.address.hex()})"
 
 
+def seal(passphrase: str, salt: bytes, nonce: bytes, secret: bytes, label: bytes) -> bytes:
+    """A secret under a passphrase: scrypt (n = 2^15, r = 8, p = 1) and ChaCha20-Poly1305, bound to a label."""
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # only keystores need it
+
+    return ChaCha20Poly1305(_passphrase_key(passphrase, salt)).encrypt(nonce, secret, label)
+
+
+def unseal(passphrase: str, salt: bytes, nonce: bytes, sealed: bytes, label: bytes) -> bytes:
+    """The secret again. Raises: ValueError when the passphrase is wrong or the bytes were changed."""
+    from cryptography.exceptions import InvalidTag  # as above
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    try:
+        return ChaCha20Poly1305(_passphrase_key(passphrase, salt)).decrypt(nonce, sealed, label)
+    except InvalidTag as error:
+        raise ValueError("the passphrase is wrong, or the file was changed") from error
+
+
+def _passphrase_key(passphrase: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(passphrase.encode(), salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32)
+
+
 def make_node_certificate(key: PrivateKey) -> bytes:
     """The node's self-signed X.509 certificate (DER): a function of the key alone.
 

@@ -33,12 +33,16 @@ class KeyValueStore(Protocol):
 
 
 class LevelStore:
-    """LevelDB in a directory. Raises: StorageError when it cannot be opened, read or written."""
+    """LevelDB in a directory. Raises: StorageError when it cannot be opened, read or written.
 
-    def __init__(self, directory: Path) -> None:
+    Without `is_durable` a batch is atomic, but the last ones may be lost with the power: for what can be built again.
+    """
+
+    def __init__(self, directory: Path, *, is_durable: bool = True) -> None:
         # Start-up stays light: the command line imports this module without opening a store.
         import plyvel
 
+        self._is_durable = is_durable
         self._error: type[Exception] = plyvel.Error
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,7 +70,7 @@ class LevelStore:
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Puts and deletes (None) together; returns once they are on disk."""
         try:
-            batch = self._db.write_batch(sync=True)
+            batch = self._db.write_batch(sync=self._is_durable)
             for key, value in changes.items():
                 if value is None:
                     batch.delete(key)

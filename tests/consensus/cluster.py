@@ -11,7 +11,7 @@ from consensus import effects as out
 from consensus import inputs as on
 from consensus.evidence import find_conflict
 from consensus.simplex import Position, Simplex
-from consensus.types import Proposal, Validator, ValidatorSet, Vote, VoteKind
+from consensus.types import Proposal, Validator, ValidatorSet, Vote
 from consensus.views import Final
 
 GENESIS = hashlib.sha256(b"genesis").digest()
@@ -69,6 +69,8 @@ class Cluster:
         self.count = 0
         self.parents: dict[bytes, bytes] = {}
         self.cut: set[tuple[bytes, bytes]] = set()
+        self.catch = None
+        """Called with (sender, receiver, input) of each message; true when it took the message away."""
         self.halts: list[str] = []
         self.evidence: list = []
         self.nodes = {me: Node(me, Simplex(me, position(self.validators))) for me in self.ids}
@@ -113,6 +115,8 @@ class Cluster:
     def send(self, sender: bytes, happened, peer: bytes | None = None) -> None:
         for other in self.ids if peer is None else [peer]:
             if other == sender or (sender, other) in self.cut or self.random.random() < self.drop:
+                continue
+            if self.catch is not None and self.catch(sender, other, happened):
                 continue
             for _ in range(2 if self.random.random() < self.drop / 3 else 1):
                 self.at(self.now_ms + self.random.randint(1, self.longest_delay_ms), other, happened)

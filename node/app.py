@@ -1,0 +1,370 @@
+"""Constructs a whole node on real clocks, disks and sockets, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from attribution.request import REQUEST, TABLES_HASHES
+from consensus.evidence import Evidence
+from node import __version__
+from node.api.server import ApiServer, ApiSettings
+from node.config import (
+    CONSENSUS_KEY_FILE,
+    NODE_KEY_FILE,
+    REPORTER_KEY_FILE,
+    Config,
+    ConfigError,
+    Home,
+    LogConfig,
+)
+from node.errors import MessageRejected, OpenLedgerError, StorageError, TransactionRejected
+from node.execution.registry import KIND_OF
+from node.execution.transaction import required_fee
+from node.index import Index
+from node.intake import Signed
+from node.modules.accounts import load_account
+from node.modules.equivocation import SubmitEvidence
+from node.modules.validators import GOVERNING, Registry
+from node.p2p.messages import Message
+from node.p2p.network import Callbacks, Network
+from node.primitives.codec import encode
+from node.primitives.crypto import are_valid_signatures
+from node.replica import TICK_MS, Replica
+from node.storage.kv import LevelStore
+from node.storage.wal import FileLog
+from node.types.transaction import sign_transaction
+from node.worker import Failure, Materials, Outcome, Worker, outcome_of
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a verification thread waits for the interpreter after a signature; Python's own 5 ms would starve it."""
+BULK_SIZE = 16
+"""Signatures per piece of work for a verification thread."""
+STOP_TIMEOUT_S = 1.5
+EVIDENCE_VALID_HEIGHTS = 1_000
+
+log = structlog.get_logger(__name__)
+
+
+class App:
+    """One running node."""
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._home = home
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._is_flush_due = False
+        self._tick: asyncio.TimerHandle | None = None
+        self._failure: str | None = None
+        self._stopping = asyncio.Event()
+        self._threads = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="verify")
+        self._worker = Worker()
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_data(home.data))
+        node_key = home.load_key(NODE_KEY_FILE)
+        if node_key is None:
+            raise ConfigError(f"{home.path / NODE_KEY_FILE} is missing: run `openledger init` first")
+        genesis = home.load_genesis()
+        for engine in genesis.engines:
+            if TABLES_HASHES.get(engine.name) != engine.tables_hash:
+                raise ConfigError(f"the chain's engine {engine.name} is not this program's: install the one it needs")
+        self._store = LevelStore(home.data / "state")
+        self._blob_store = LevelStore(home.data / "blobs")
+        self._wal = FileLog(home.data / "log", genesis.hash())
+        self.network = Network(
+            key=node_key,
+            genesis_hash=genesis.hash(),
+            host=config.p2p.host,
+            port=config.p2p.port,
+            callbacks=Callbacks(
+                on_connected=self._on_connected,
+                on_disconnected=self._on_disconnected,
+                on_message=self._on_message,
+                on_turn_end=self.request_flush,
+            ),
+        )
+        self.replica = Replica(
+            genesis=genesis,
+            store=self._store,
+            blob_store=self._blob_store,
+            wal=self._wal,
+            consensus_key=home.load_key(CONSENSUS_KEY_FILE),
+            host=self,
+        )
+        self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
+        self.index = Index(self._index_store, self.replica.blocks) if self._index_store is not None else None
+        if self.index is not None:
+            self.replica.on_final_block.append(self.index.on_final)
+        self._reporter = home.load_key(REPORTER_KEY_FILE)
+        self.replica.on_new_evidence.append(self._report)
+        self.api = ApiServer(
+            self.replica,
+            self.index,
+            self.network,
+            ApiSettings(
+                host=config.api.host,
+                port=config.api.port,
+                write_items_per_second=config.api.write_items_per_second,
+                cors_origins=config.api.cors_origins,
+                node_name=config.name,
+                version=__version__,
+            ),
+        )
+
+    async def run(self) -> None:
+        """Runs until a signal or a fatal failure. Raises: OpenLedgerError saying what failed."""
+        self._loop.set_exception_handler(self._on_exception)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        try:
+            if self.index is not None:
+                self.index.catch_up()
+            await self.network.start()
+            self.replica.start()
+            await self.api.start()
+            self._on_tick()
+            self._warm()
+            log.info(
+                "started",
+                name=self._config.name,
+                api=f"http://{self._config.api.host}:{self.api.port}",
+                p2p=f"{self._config.p2p.host}:{self.network.port}",
+                height=self.replica.tree.tip.height,
+            )
+            await self._stopping.wait()
+        finally:
+            await self._stop()
+        if self._failure is not None:
+            raise StorageError(self._failure)
+
+    # What the replica needs of the world (node.replica.ReplicaHost).
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds that never go back."""
+        return int(self._loop.time() * 1000)
+
+    def call_at(self, at_ms: int, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back at a monotonic time."""
+
+        def fire() -> None:
+            callback()
+            self.request_flush()
+
+        # Half a millisecond late rather than a rounding error early.
+        return self._loop.call_at(at_ms / 1000 + 0.0005, fire).cancel
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Sends to a peer."""
+        self.network.send(peer, message)
+
+    def broadcast(self, message: Message) -> None:
+        """Sends to every peer."""
+        self.network.broadcast(message)
+
+    def peers(self) -> Sequence[bytes]:
+        """Connected peers."""
+        return self.network.peers()
+
+    def penalize(self, peer: bytes, error: MessageRejected) -> None:
+        """Drops a peer that broke a rule."""
+        self.network.penalize(peer, error)
+
+    def stop(self, why: str) -> None:
+        """Ends the process with a failure."""
+        self._failure = self._failure or why
+        self._stopping.set()
+
+    def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
+        """Verifies in bulk, off the event loop."""
+        pieces = [items[start : start + BULK_SIZE] for start in range(0, len(items), BULK_SIZE)]
+        results: list[list[bool]] = [[] for _ in pieces]
+        left = len(pieces)
+
+        def on_piece(number: int, valid: list[bool]) -> None:
+            nonlocal left
+            results[number], left = valid, left - 1
+            if left == 0:
+                on_done([each for piece in results for each in piece])
+                self.request_flush()
+
+        for number, piece in enumerate(pieces):
+            future = self._threads.submit(are_valid_signatures, piece)
+            future.add_done_callback(
+                lambda done, number=number: self._from_thread(on_piece, number, done.result())  # type: ignore[misc]
+            )
+
+    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
+        """Runs the attribution engine in the worker."""
+        self._compute(request, materials, on_done, is_retry=False)
+
+    def on_registry(self, registry: Registry) -> None:
+        """The nodes that are accepted have changed."""
+        self.network.set_registry(registry.nodes())
+
+    def request_flush(self) -> None:
+        """Ends the turn soon: once for everything that happens until then."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    # Helpers.
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._failure is None:
+            self.replica.flush()
+
+    def _on_tick(self) -> None:
+        self.replica.tick()
+        self._tick = self._loop.call_later(TICK_MS / 1000, self._on_tick)
+
+    def _on_connected(self, peer: bytes) -> None:
+        self.replica.on_connected(peer)
+
+    def _on_disconnected(self, peer: bytes) -> None:
+        self.replica.on_disconnected(peer)
+
+    def _on_message(self, peer: bytes, message: Message) -> None:
+        self.replica.on_message(peer, message)
+
+    def _compute(
+        self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None], *, is_retry: bool
+    ) -> None:
+        def on_future(future: Future[Outcome]) -> None:
+            self._from_thread(on_outcome, outcome_of(future))
+
+        def on_outcome(outcome: Outcome | Failure) -> None:
+            if outcome is Failure.DIED:
+                self._worker.restart()
+                if not is_retry:
+                    self._compute(request, materials, on_done, is_retry=True)
+                    return
+            on_done(outcome)
+            self.request_flush()
+
+        self._worker.submit(request, materials).add_done_callback(on_future)
+
+    def _warm(self) -> None:
+        """Starts the worker and checks this machine's arithmetic before anything depends on it."""
+
+        def on_checked(future: Future[None]) -> None:
+            error = future.exception() if not future.cancelled() else None
+            if error is not None:
+                self._from_thread(self.stop, f"this machine computes wrongly and must not validate: {error}")
+
+        self._worker.warm().add_done_callback(on_checked)
+
+    def _from_thread(self, callback: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _report(self, evidence: Evidence) -> None:
+        """Submits evidence with the reporter's key, if this node has one."""
+        if self._reporter is None:
+            return
+        payload = encode(SubmitEvidence(first=evidence.first, second=evidence.second))
+        kind = KIND_OF[SubmitEvidence].number
+        account = load_account(self.replica.state, self._reporter.address)
+        parameters = GOVERNING.get(self.replica.state).parameters
+        transaction = sign_transaction(
+            self._reporter,
+            self.replica.genesis_hash,
+            kind=kind,
+            nonce=self.replica.mempool.next_nonce(self._reporter.address, account.nonce),
+            fee_units=required_fee(parameters, len(payload) + 256, 0),
+            valid_until_height=self.replica.tree.tip.height + EVIDENCE_VALID_HEIGHTS,
+            payload=payload,
+        )
+        try:
+            self.replica.submit(encode(transaction), lambda _error: None)
+        except TransactionRejected as error:
+            log.warning("evidence_not_submitted", reason=str(error))
+
+    def _on_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """A connection's trouble is logged; anything else is a bug or a broken disk, and ends the node."""
+        error = context.get("exception")
+        if isinstance(error, OSError | ssl.SSLError | asyncio.CancelledError) or error is None:
+            log.debug("connection_trouble", message=context.get("message"), error=str(error))
+            return
+        assert isinstance(error, BaseException), "asyncio reports exceptions"
+        log.critical("failed", message=context.get("message"), exc_info=error)
+        self.stop(str(error) if isinstance(error, OpenLedgerError) else f"a bug: {error!r}")
+
+    async def _stop(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self.api.stop()
+                await self.network.stop()
+        if self._failure is None:
+            self.replica.flush()
+        self._worker.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._wal.close()
+        for store in (self._store, self._blob_store, self._index_store):
+            if store is not None:
+                store.close()
+        self._lock.close()
+        log.info("stopped")
+
+
+def run(home: Home, config: Config) -> None:
+    """Runs a node until it is told to stop. Raises: OpenLedgerError."""
+    set_up_logging(config.log)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    async def main() -> None:
+        await App(home, config).run()
+
+    asyncio.run(main())
+
+
+def set_up_logging(config: LogConfig) -> None:
+    """Structured logs on standard error."""
+    levels = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+    if config.level not in levels or config.format not in ("json", "text"):
+        raise ConfigError(f"log level is one of {', '.join(levels)}; format is json or text")
+    is_json = config.format == "json"
+    renderer = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks if is_json else structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(levels[config.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+@contextlib.contextmanager
+def lock_data(data: Path) -> Iterator[None]:
+    """Keeps a second process away from the data. Raises: ConfigError."""
+    data.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(data / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError(f"another process uses {data}: two nodes with one key would sign twice") from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,195 @@
+"""A node's home directory: where things lie, what its config file says, its own keys, the chain it follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from node.errors import OpenLedgerError
+from node.primitives.crypto import PrivateKey
+from node.primitives.plain import from_plain, to_plain
+from node.types.genesis import Genesis
+
+CONFIG_FILE = "config.toml"
+GENESIS_FILE = "genesis.json"
+NODE_KEY_FILE = "node_key.json"
+CONSENSUS_KEY_FILE = "consensus_key.json"
+REPORTER_KEY_FILE = "reporter_key.json"
+KEYSTORE_DIRECTORY = "keystore"
+DATA_DIRECTORY = "data"
+
+
+S = TypeVar("S")
+
+
+class ConfigError(OpenLedgerError):
+    """The home directory is not as a node needs it; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class P2pConfig:
+    """How other nodes reach this one."""
+
+    host: str = "0.0.0.0"  # noqa: S104 (a node is there to be reached; the registry decides by whom)
+    """Address to listen on."""
+    port: int = 26656
+    """Port to listen on; 0 takes a free one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """How people and programs reach this node."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on: loopback, unless a reverse proxy is elsewhere."""
+    port: int = 26657
+    """Port to listen on; 0 takes a free one."""
+    write_items_per_second: int = 5_000
+    """Transactions and contents one client may send per second."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may read the API from a browser."""
+    has_index: bool = True
+    """Whether this node keeps the explorer's index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What a node says."""
+
+    level: str = "info"
+    """debug, info, warning or error."""
+    format: str = "json"
+    """json or text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the config file says."""
+
+    name: str = "node"
+    """What people call this node."""
+    p2p: P2pConfig = field(default_factory=P2pConfig)
+    """How other nodes reach it."""
+    api: ApiConfig = field(default_factory=ApiConfig)
+    """How people and programs reach it."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """What it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A node's home directory."""
+
+    path: Path
+    """Where."""
+
+    @property
+    def data(self) -> Path:
+        """State, blocks, contents, log, index."""
+        return self.path / DATA_DIRECTORY
+
+    @property
+    def keystore(self) -> Path:
+        """Encrypted account keys."""
+        return self.path / KEYSTORE_DIRECTORY
+
+    def load_config(self) -> Config:
+        """What the config file says. Raises: ConfigError."""
+        path = self.path / CONFIG_FILE
+        try:
+            raw = tomllib.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} is missing: run `openledger init` first, or name another --home") from error
+        except (tomllib.TOMLDecodeError, OSError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+        parts = {"p2p": P2pConfig, "api": ApiConfig, "log": LogConfig}
+        values: dict[str, Any] = {}
+        for name, part in parts.items():
+            values[name] = _section(path, name, part, raw.pop(name, {}))
+        return replace(_section(path, "", Config, raw), **values)
+
+    def save_config(self, config: Config) -> None:
+        """Writes a config file with every setting in it."""
+        lines = [f"name = {json.dumps(config.name)}", ""]
+        for part in ("p2p", "api", "log"):
+            lines.append(f"[{part}]")
+            section = getattr(config, part)
+            for setting in fields(section):
+                value = getattr(section, setting.name)
+                lines.append(f"{setting.name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}")
+            lines.append("")
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / CONFIG_FILE).write_text("\n".join(lines))
+
+    def load_genesis(self) -> Genesis:
+        """The chain this node follows. Raises: ConfigError."""
+        path = self.path / GENESIS_FILE
+        if not path.exists():
+            raise ConfigError(f"{path} is missing: get it from the network you join (`openledger init --genesis FILE`)")
+        return load_genesis(path)
+
+    def load_key(self, file_name: str) -> PrivateKey | None:
+        """One of the node's own keys, if it has it. Raises: ConfigError."""
+        path = self.path / file_name
+        if not path.exists():
+            return None
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} is readable by others: chmod 600 {path}")
+        try:
+            return PrivateKey(bytes.fromhex(json.loads(path.read_text())["seed"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is no key file: restore it from your copy") from error
+
+    def save_key(self, file_name: str, key: PrivateKey) -> None:
+        """Writes one of the node's own keys, readable by its owner only. Raises: ConfigError when there is one."""
+        content = json.dumps({"public_key": key.public_key.hex(), "seed": key.seed.hex()}, indent=2)
+        write_private(self.path / file_name, content)
+
+
+def load_genesis(path: Path) -> Genesis:
+    """A genesis file. Raises: ConfigError."""
+    try:
+        genesis = from_plain(Genesis, json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no genesis file: {error}") from error
+    assert isinstance(genesis, Genesis), "from_plain gives what it is asked for"
+    return genesis
+
+
+def save_genesis(path: Path, genesis: Genesis) -> None:
+    """Writes a genesis file that people can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(to_plain(genesis), indent=1) + "\n")
+
+
+def write_private(path: Path, content: str) -> None:
+    """Writes a new file that only its owner can read. Raises: ConfigError when it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already: it is not overwritten") from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _section(path: Path, name: str, part: type[S], raw: dict[str, object]) -> S:
+    """A section of the config file, every setting checked against its default's type."""
+    known = {setting.name: setting for setting in fields(part)}  # type: ignore[arg-type]
+    title = f"[{name}] " if name else ""
+    values: dict[str, object] = {}
+    for key, value in raw.items():
+        if key not in known:
+            raise ConfigError(f"{path}: {title}{key} is no setting; there are {', '.join(known)}")
+        default = known[key].default
+        converted = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if type(converted) is not type(default):
+            raise ConfigError(f"{path}: {title}{key} is a {type(default).__name__}")
+        values[key] = converted
+    return part(**values)
