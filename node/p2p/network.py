@@ -37,6 +37,8 @@ IDLE_TIMEOUT_S = 15.0
 """A peer says where it stands every two seconds; one that is silent this long is gone."""
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 10.0
+PATIENCE_S = 1.0
+"""How long the end with the smaller id waits to be dialed before it dials itself."""
 PENALTY_S = 10.0
 """How long a peer that broke a rule is not heard."""
 LARGEST_QUEUE_SIZE_BYTES = 64 * 2**20
@@ -185,10 +187,10 @@ class Network:
         if self._barred_until.get(peer, 0.0) > asyncio.get_running_loop().time():
             return MessageReason.TOO_FAST
         known = self._peers.get(peer)
-        # Of two connections between the same nodes the one that the smaller id opened stays; a newer one that the
+        # Of two connections between the same nodes the one that the larger id opened stays; a newer one that the
         # same end opened replaces the older: that end restarted.
         if known is not None and known.opener(self.id) != connection.opener(self.id, peer):
-            keeps_known = known.opener(self.id) == min(self.id, peer)
+            keeps_known = known.opener(self.id) == max(self.id, peer)
             return MessageReason.DUPLICATE_CONNECTION if keeps_known else None
         return None
 
@@ -258,9 +260,13 @@ class Network:
         backoff_s = FIRST_BACKOFF_S
         loop = asyncio.get_running_loop()
         while True:
+            if peer > self.id and peer not in self._peers:
+                # The larger id dials; the smaller one only when nothing came: two dials would make two connections.
+                await asyncio.sleep(PATIENCE_S)
             if peer in self._peers:
                 await self._peers[peer].closed.wait()
                 backoff_s = FIRST_BACKOFF_S
+                continue
             connection = Connection(self, peer)
             try:
                 await loop.create_connection(

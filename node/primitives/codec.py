@@ -27,6 +27,8 @@ W = TypeVar("W")
 
 INTEGER = range(-(2**63), 2**64)
 """Every integer MessagePack can carry."""
+MOST_UNPROVEN_ITEMS = 1_024
+"""Arrays that may be longer are built only after a pass that builds nothing has found everything they claim."""
 
 _SCHEMAS: dict[type, Schema] = {}
 """Compiled schemas, one per wire class."""
@@ -109,13 +111,23 @@ def bound_of(hint: object) -> range | None:
 
 def _decode(schema: Schema, data: bytes) -> Any:
     try:
+        if min(schema.largest_array, len(data)) > MOST_UNPROVEN_ITEMS:
+            _require_whole(data)
         raw = _unpack(data, use_list=False, raw=False, strict_map_key=True, max_array_len=schema.largest_array)
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, RecursionError, MemoryError, msgpack.OutOfData) as error:
         raise MessageRejected(MessageReason.MALFORMED, str(error)[:80]) from error
     value = schema.from_array(raw)
     if _pack(schema.to_array(value)) != data:
         raise MessageRejected(MessageReason.NOT_CANONICAL)
     return value
+
+
+def _require_whole(data: bytes) -> None:
+    """Raises: ValueError or OutOfData when the bytes end before what they claim: a thousand nested headers of a few
+    bytes would each have an array of the largest length built for them."""
+    scanner = msgpack.Unpacker(max_buffer_size=len(data))
+    scanner.feed(data)
+    scanner.skip()
 
 
 def _compile_class(wire_class: type) -> Schema:

@@ -174,12 +174,15 @@ def node_key_of_certificate(certificate: bytes) -> bytes:
     Raises: ValueError when it is no certificate of an Ed25519 key, or is not signed by that key.
     """
     from cryptography import x509  # as above
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    parsed = x509.load_der_x509_certificate(certificate)
-    public_key = parsed.public_key()
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        public_key = parsed.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"these bytes are no X.509 certificate: {error}") from error
     if not isinstance(public_key, Ed25519PublicKey):
         raise ValueError("a node certificate holds an Ed25519 key")
     try:

@@ -1,0 +1,89 @@
+"""What client authors sign: the payload of every transaction kind, and the small values inside them."""
+
+from __future__ import annotations
+
+from node.modules.accounts import RotateKey, Transfer
+from node.modules.attributions import Ask, Attribute, ClaimedAnswer, Credit, Refund, attribution_claim
+from node.modules.bonds import Bond, Unbond, WithdrawBond
+from node.modules.context import BlobRef
+from node.modules.datanets import ColumnSpec, Contribute, CreateDatanet, RejectionReason, Review
+from node.modules.equivocation import SubmitEvidence
+from node.modules.erasure import EraseQuestion, EraseRecord
+from node.modules.governance import (
+    AdmitObserver,
+    AdmitValidator,
+    CastBallot,
+    EraseContent,
+    Propose,
+    RemoveObserver,
+    RemoveValidator,
+    SetParameter,
+    SetParameters,
+    SetPower,
+    SetRoles,
+    SpendEscrow,
+    Upgrade,
+)
+from node.modules.holdouts import CommitHoldout, RevealHoldout, chunk_leaf
+from node.modules.models import (
+    CertificateClaim,
+    MeasureModel,
+    RegisterModel,
+    RetireModel,
+    SetPrice,
+    Snapshot,
+    TransferModel,
+    measure_claim,
+)
+from node.modules.rewards import Claim
+from node.modules.validators import RotateConsensusKey, possession_digest
+
+__all__ = [
+    "AdmitObserver",
+    "AdmitValidator",
+    "Ask",
+    "Attribute",
+    "BlobRef",
+    "Bond",
+    "CastBallot",
+    "CertificateClaim",
+    "Claim",
+    "ClaimedAnswer",
+    "ColumnSpec",
+    "CommitHoldout",
+    "Contribute",
+    "CreateDatanet",
+    "Credit",
+    "EraseContent",
+    "EraseQuestion",
+    "EraseRecord",
+    "MeasureModel",
+    "Propose",
+    "Refund",
+    "RegisterModel",
+    "RejectionReason",
+    "RemoveObserver",
+    "RemoveValidator",
+    "RetireModel",
+    "RevealHoldout",
+    "Review",
+    "RotateConsensusKey",
+    "RotateKey",
+    "SetParameter",
+    "SetParameters",
+    "SetPower",
+    "SetPrice",
+    "SetRoles",
+    "Snapshot",
+    "SpendEscrow",
+    "SubmitEvidence",
+    "Transfer",
+    "TransferModel",
+    "Unbond",
+    "Upgrade",
+    "WithdrawBond",
+    "attribution_claim",
+    "chunk_leaf",
+    "measure_claim",
+    "possession_digest",
+]
