@@ -39,7 +39,7 @@ BARRED_HEIGHTS = 100
 """For how many blocks a false claim bars its sender on this node."""
 MOST_SEEN = 100_000
 """Ids of transactions that were refused lately, with the reason: refused again without another look."""
-BULK_SIGNATURES = 64
+BULK_SIGNATURES = 512
 """Signatures verified in one go off the event loop."""
 
 OnDone = Callable[[TransactionRejected | None], None]

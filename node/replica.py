@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, assert_never
 
 import structlog
@@ -18,6 +19,7 @@ from consensus import inputs as on
 from consensus.evidence import Evidence
 from consensus.types import Certificate
 from consensus.views import Final
+from node.audit import Audit
 from node.claims import Claims
 from node.engine import Engine, Host
 from node.errors import (
@@ -106,6 +108,9 @@ class ReplicaHost(Host, Protocol):
     def on_registry(self, registry: Registry) -> None:
         """The nodes that others accept connections from have changed."""
 
+    def request_flush(self) -> None:
+        """Something came in outside of the host's own turns: call `flush` soon."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalBlock:
@@ -151,6 +156,11 @@ class Replica:
         self.genesis = genesis
         self.genesis_hash = genesis.hash()
         self.host = host
+        self._store = store
+        self._wal = wal
+        self._audit: Audit | None = None
+        self.audited_height = 0
+        """The last epoch's end at which every OPEN was accounted for."""
         self.state = open_ledger(store, genesis)
         self.blocks = BlockStore(store)
         self.blobs = BlobStore(blob_store)
@@ -202,7 +212,6 @@ class Replica:
     def start(self) -> None:
         """Begins to take part."""
         self.host.on_registry(self._registry)
-        self._blob_fetcher.want(self.blobs.wanted(), None)
         self.engine.start()
         self.flush()
 
@@ -214,12 +223,15 @@ class Replica:
     def tick(self) -> None:
         """What happens now and then; every TICK_MS."""
         now_ms, peers = self.host.monotonic_ms(), self.host.peers()
+        self._advance_audit()
         self._follow(now_ms)
         for fetcher in (self._block_fetcher, self._blob_fetcher, self._sync_fetcher):
             fetcher.run(now_ms, peers)
         if now_ms - self._status_ms >= STATUS_MS:
             self._status_ms = now_ms
             self.host.broadcast(self._status())
+            if not len(self._blob_fetcher):
+                self._blob_fetcher.want(islice(self.blobs.wanted(), MOST_BLOBS_PER_MESSAGE), None)
         if now_ms - self._repeat_ms >= REPEAT_MS:
             self._repeat_ms = now_ms
             waiting = (each.candidate.data for each in self.mempool if now_ms - each.admitted_ms >= REPEAT_AFTER_MS)
@@ -229,16 +241,35 @@ class Replica:
             self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)
         self.flush()
 
+    # What people ask.
+
+    @property
+    def lag_heights(self) -> int:
+        """How far the last final block of the best peer is above ours; negative when ours is the last one."""
+        return max(self._heights.values(), default=self.tree.tip.height) - self.tree.tip.height
+
+    @property
+    def log_size_bytes(self) -> int:
+        """How large the write-ahead log is."""
+        return self._wal.size_bytes
+
+    def audit(self) -> Audit:
+        """A walk over every holding of the final state."""
+        return Audit(self._store, self.state)
+
     # What people send.
 
     def submit(self, data: bytes, on_done: OnDone) -> bytes:
         """Takes a transaction from the RPC; returns its id. Raises: TransactionRejected when refused at once."""
-        return self.intake.submit(data, None, self.host.monotonic_ms(), on_done)
+        transaction_id = self.intake.submit(data, None, self.host.monotonic_ms(), on_done)
+        self.host.request_flush()
+        return transaction_id
 
     def put_blobs(self, contents: Sequence[bytes]) -> tuple[bytes, ...]:
         """Takes contents from the RPC; returns their hashes."""
         hashes = self.blobs.put(contents, self.host.wall_ms())
         self._on_blobs(hashes)
+        self.host.request_flush()
         return hashes
 
     # What peers do.
@@ -311,6 +342,8 @@ class Replica:
             self._registry = registry
             self.host.on_registry(registry)
         self._map_peers()
+        if executed.is_epoch_end:
+            self._audit = Audit(self._store, self.state)
         for follow in self.on_final_block:
             follow(FinalBlock(executed=executed, certificate=certificate))
 
@@ -404,6 +437,9 @@ class Replica:
         hashes = self.blobs.put(asked, self.host.wall_ms())
         for blob_hash in hashes:
             self._blob_fetcher.got(blob_hash)
+        if hashes:  # an answer holds what one message takes: the rest is asked for at once
+            self._blob_fetcher.ask_again(peer)
+            self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
         self._on_blobs(hashes)
 
     def _contents_for(self, peer: bytes, hashes: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -496,6 +532,17 @@ class Replica:
             self.engine.feed(on.StatusReceived(validator=validator, epoch=status.epoch, view=status.view))
 
     # Helpers.
+
+    def _advance_audit(self) -> None:
+        audit = self._audit
+        if audit is None or not audit.advance():
+            return
+        self._audit = None
+        error = audit.error()
+        if error is not None:
+            self.host.stop(f"the ledger of height {audit.height} does not add up: {error}")
+            return
+        self.audited_height = audit.height
 
     def _ask_blocks(self, peer: bytes, block_ids: Sequence[bytes]) -> None:
         for block_id in block_ids:

@@ -29,8 +29,8 @@ MOST_WANTED = 10_000
 class Want:
     """Something missing."""
 
-    first_peer: bytes | None
-    """Who should have it."""
+    next_peer: bytes | None
+    """Who should have it: asked next, if it is there."""
     asked: list[bytes]
     """Who was asked, in order."""
     asked_ms: int | None
@@ -56,7 +56,7 @@ class Fetcher(Generic[K]):
         """These are missing; `first_peer` should have them."""
         for thing in things:
             if thing not in self._wants and len(self._wants) < MOST_WANTED:
-                self._wants[thing] = Want(first_peer=first_peer, asked=[], asked_ms=None)
+                self._wants[thing] = Want(next_peer=first_peer, asked=[], asked_ms=None)
 
     def got(self, thing: K) -> bool:
         """This is here now. Returns whether it was missing."""
@@ -67,6 +67,12 @@ class Fetcher(Generic[K]):
         want = self._wants.get(thing)
         if want is not None:
             want.asked_ms = None
+
+    def ask_again(self, peer: bytes) -> None:
+        """A peer answered a part of what it was asked for: it is asked for the rest."""
+        for want in self._wants.values():
+            if want.asked and want.asked[-1] == peer:
+                want.next_peer, want.asked_ms = peer, None
 
     def was_asked(self, thing: K, peer: bytes) -> bool:
         """Whether a peer was asked for something that is still missing."""
@@ -149,8 +155,9 @@ def _next_peer(want: Want, peers: Sequence[bytes]) -> bytes | None:
     """The peer that should have it, then each other one once, then around again."""
     if not peers:
         return None
-    if not want.asked and want.first_peer in peers:
-        return want.first_peer
+    preferred, want.next_peer = want.next_peer, None
+    if preferred is not None and preferred in peers:
+        return preferred
     untried = [peer for peer in peers if peer not in want.asked]
     if untried:
         return untried[len(want.asked) % len(untried)]

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 from node.primitives.address import format_address, parse_address
-from node.primitives.codec import bound_of, wire_fields
+from node.primitives.codec import INTEGER, bound_of, wire_fields
 
 Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
 """What JSON can say without floats."""
@@ -51,7 +51,7 @@ def from_plain(hint: Any, plain: object, where: str = "") -> Any:
     """
     bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     value = _from_plain(bare, hint, plain, where)
-    bound = bound_of(hint)
+    bound = INTEGER if bare is int and bound_of(hint) is None else bound_of(hint)
     measured = value if isinstance(value, int) else len(value) if bound is not None else 0
     if bound is not None and measured not in bound:
         what = "is" if isinstance(value, int) else "has a length"
@@ -82,7 +82,7 @@ def _from_plain(bare: Any, hint: Any, plain: object, where: str) -> Any:
     if bare is int:
         return _int_of(plain, where)
     if bare is str:
-        return _expect(str, plain, where, "a string")
+        return _text_of(_expect(str, plain, where, "a string"), where)
     if bare is bytes:
         return _bytes_of(hint, _expect(str, plain, where, "a string"), where)
     if typing.get_origin(bare) is tuple:
@@ -91,15 +91,17 @@ def _from_plain(bare: Any, hint: Any, plain: object, where: str) -> Any:
     fields_of = _expect(dict, plain, where, "an object")
     if isinstance(bare, types.UnionType):
         return _member_from_plain(typing.get_args(bare), fields_of, where)
+    if hasattr(bare, "TAG") and "type" in fields_of:
+        return _member_from_plain((bare,), fields_of, where or bare.__name__)
     return _object_from_plain(bare, fields_of, where)
 
 
 def _member_from_plain(members: tuple[Any, ...], plain: Mapping[str, object], where: str) -> Any:
     by_name = {tag_name(member): member for member in members}
     name = plain.get("type")
-    if name not in by_name:
-        raise ValueError(f"{where}.type is one of {', '.join(by_name)}")
-    return _object_from_plain(by_name[str(name)], {key: item for key, item in plain.items() if key != "type"}, where)
+    if not isinstance(name, str) or name not in by_name:
+        raise ValueError(f"{where}.type is {'one of ' if len(members) > 1 else ''}{', '.join(by_name)}")
+    return _object_from_plain(by_name[name], {key: item for key, item in plain.items() if key != "type"}, where)
 
 
 def _object_from_plain(wire_class: Any, plain: Mapping[str, object], where: str) -> Any:
@@ -122,6 +124,14 @@ def _bytes_of(hint: Any, text: str, where: str) -> bytes:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError as error:
         raise ValueError(f"{where} is hexadecimal") from error
+
+
+def _text_of(text: str, where: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can escape and nobody can encode
+        raise ValueError(f"{where} is Unicode text") from error
+    return text
 
 
 def _int_of(plain: object, where: str) -> int:

@@ -53,7 +53,7 @@ class BlobStore:
         hashes = tuple(sha256(content) for content in contents)
         changes: dict[bytes, bytes | None] = {}
         for blob_hash, content in zip(hashes, contents, strict=True):
-            if self.has(blob_hash):
+            if CONTENT + blob_hash in changes or self.has(blob_hash):
                 continue
             changes[CONTENT + blob_hash] = content
             if self._store.get(WANTED + blob_hash) is not None:
@@ -67,16 +67,20 @@ class BlobStore:
         return hashes
 
     def refer(self, hashes: Iterable[bytes], *, is_restricted: bool) -> tuple[bytes, ...]:
-        """A final transaction refers to these: they are not swept away. Returns the ones that are missing."""
+        """A final transaction refers to these: they are not swept away. Returns the ones that are missing.
+
+        `is_restricted` is about contents nothing referred to before: what is public stays public."""
         changes: dict[bytes, bytes | None] = {}
         missing = []
-        for blob_hash in hashes:
+        for blob_hash in dict.fromkeys(hashes):
             if self.has(blob_hash):
+                is_new = self._store.get(UNREFERENCED + blob_hash) is not None
                 self._forget_unreferenced(blob_hash, changes)
             else:
+                is_new = self._store.get(WANTED + blob_hash) is None
                 changes[WANTED + blob_hash] = b""
                 missing.append(blob_hash)
-            if is_restricted:
+            if is_restricted and is_new:
                 changes[RESTRICTED + blob_hash] = b""
         if changes:
             self._store.write(changes)
@@ -98,6 +102,9 @@ class BlobStore:
 
     def erase(self, hashes: Sequence[bytes]) -> None:
         """Deletes bytes and compacts, so that they are gone from the disk too."""
+        # Before too: a content and its deletion that reach a table together both stay in it.
+        for blob_hash in hashes:
+            self._store.compact(CONTENT + blob_hash, CONTENT + blob_hash + b"\0")
         self._delete(hashes)
         for blob_hash in hashes:
             self._store.compact(CONTENT + blob_hash, CONTENT + blob_hash + b"\0")
@@ -117,7 +124,7 @@ class BlobStore:
 
     def _delete(self, hashes: Sequence[bytes]) -> None:
         changes: dict[bytes, bytes | None] = {}
-        for blob_hash in hashes:
+        for blob_hash in dict.fromkeys(hashes):
             self._forget_unreferenced(blob_hash, changes)
             for prefix in (CONTENT, UNREFERENCED, RESTRICTED, WANTED):
                 changes[prefix + blob_hash] = None

@@ -23,7 +23,7 @@ class KeyValueStore(Protocol):
         """Puts and deletes (None) together; returns once they are on disk."""
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values with start <= key < stop, in order."""
+        """Keys and values with start <= key < stop, in order, as they stand at the call."""
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range, so that deleted bytes are really gone."""
@@ -82,8 +82,8 @@ class LevelStore:
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, in order."""
-        with self._db.iterator(start=start, stop=stop, reverse=is_reverse) as iterator:
-            yield from iterator
+        entries: Iterator[tuple[bytes, bytes]] = self._db.iterator(start=start, stop=stop, reverse=is_reverse)
+        return entries
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range."""
@@ -115,7 +115,7 @@ class MemoryStore:
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, in order."""
         keys = sorted((key for key in self.values if start <= key < stop), reverse=is_reverse)
-        yield from ((key, self.values[key]) for key in keys)
+        return iter([(key, self.values[key]) for key in keys])
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Nothing to give back."""

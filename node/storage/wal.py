@@ -1,11 +1,12 @@
 """The validator's write-ahead log: what it signed, with the bodies it vouched for, and the certificates it saw.
 
-One record is one synced append: a length, a checksum, and a list of entries. So only the last record can be torn by a
-crash; it is cut off with a log line. Anything else that does not read is corruption and refuses to start: a log that
-guesses could sign twice. A failed sync is fatal and never retried: after it, nobody knows what is on the disk.
+One record is one synced append: a length, a checksum, a checksum of these two, and a list of entries. So only the last
+record can be torn by a crash; it is cut off with a log line. Anything else that does not read is corruption and refuses
+to start: a log that guesses could sign twice. A failed sync is fatal and never retried: after it, nobody knows what is
+on the disk.
 
 Files are `log-<number>`. A new one begins with everything still needed and is synced, with its directory, before the
-older one goes.
+older one goes; nothing is added to it before that.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from node.primitives.codec import decode, encode
 from node.primitives.crypto import Hash
 from node.types.block import Block
 
-MAGIC = b"OLLOG001"
+MAGIC = b"OLLOG002"
 FILE_HEADER = struct.Struct(">8s32s")
-RECORD_HEADER = struct.Struct(">II")
+RECORD_SIZES = struct.Struct(">II")
+RECORD_HEADER = struct.Struct(">III")
+"""Length and checksum of the payload, and the checksum of these: a length that was damaged must not reach past the end
+and make the rest of the log a torn tail."""
 LARGEST_FILE_SIZE_BYTES = 32 * 2**20
 """A file above this is replaced by a fresh one at the next chance."""
-LARGEST_RECORD_SIZE_BYTES = 64 * 2**20
 MOST_ENTRIES = 100_000
 
 log = structlog.get_logger(__name__)
@@ -114,16 +117,19 @@ class FileLog:
         directory.mkdir(parents=True, exist_ok=True)
         self._entries: list[LogEntry] = []
         files = sorted(directory.glob("log-*"))
+        # A crash between creating a file and removing the older one leaves both: the newer one is whole or useless.
+        if len(files) > 1 and not self._is_usable(files[-1]):
+            files.pop().unlink()
+        if len(files) == 1 and files[0].stat().st_size < FILE_HEADER.size:  # killed while it was made
+            log.warning("log_made_again", file=files[0].name)
+            files.pop().unlink()
         if not files:
             self._number, self._file, self.size_bytes = 1, self._create(1), FILE_HEADER.size
             return
-        # A crash between creating a file and removing the older one leaves both: the newer one is whole or torn empty.
-        newest = files[-1]
-        if len(files) > 1 and not self._is_usable(newest):
-            newest.unlink()
-            newest = files[-2]
-        for older in files[: files.index(newest)]:
+        newest = files.pop()
+        for older in files:
             older.unlink()
+            self._sync_directory()
         self._number = int(newest.name.removeprefix("log-"))
         self._entries, good_size = self._read(newest)
         self._file = newest.open("r+b")
@@ -144,10 +150,7 @@ class FileLog:
     def append(self, entries: Sequence[LogEntry]) -> None:
         """Makes entries durable together."""
         data = _encode_record(entries)
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise StorageError(f"cannot write the log: {error}. Make room on the disk and start again.") from error
+        self._write(self._file, data)
         self._sync(self._file)
         self.size_bytes += len(data)
 
@@ -155,7 +158,7 @@ class FileLog:
         """Replaces everything by the entries still needed."""
         file = self._create(self._number + 1)
         data = _encode_record(entries) if entries else b""
-        file.write(data)
+        self._write(file, data)
         self._sync(file)
         self._sync_directory()
         self._file.close()
@@ -172,13 +175,20 @@ class FileLog:
 
     def _create(self, number: int) -> BinaryIO:
         file = self._path(number).open("x+b")
-        file.write(FILE_HEADER.pack(MAGIC, self._genesis_hash))
-        self._sync(file)
-        self._sync_directory()
+        try:
+            self._write(file, FILE_HEADER.pack(MAGIC, self._genesis_hash))
+            self._sync(file)
+            self._sync_directory()
+        except StorageError:
+            file.close()
+            raise
         return file
 
     def _is_usable(self, path: Path) -> bool:
-        entries, _ = self._read(path) if path.stat().st_size >= FILE_HEADER.size else ([], 0)
+        try:
+            entries, _ = self._read(path)
+        except StorageError:
+            return False
         return bool(entries)
 
     def _read(self, path: Path) -> tuple[list[LogEntry], int]:
@@ -198,38 +208,48 @@ class FileLog:
             entries.extend(found)
         return entries, offset
 
+    def _write(self, file: BinaryIO, data: bytes) -> None:
+        try:
+            file.write(data)
+        except OSError as error:
+            raise StorageError(f"cannot write the log: {error}. Make room on the disk and start again.") from error
+
     def _sync(self, file: BinaryIO) -> None:
         try:
             file.flush()
             os.fdatasync(file.fileno())
         except OSError as error:
-            raise StorageError(
-                f"the log could not be synced: {error}. Check the disk before starting again."
-            ) from error
+            raise StorageError(_UNSYNCED.format(error)) from error
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            raise StorageError(_UNSYNCED.format(error)) from error
         finally:
             os.close(descriptor)
 
 
+_UNSYNCED = "the log could not be synced: {}. Check the disk before starting again."
+
+
 def _encode_record(entries: Sequence[LogEntry]) -> bytes:
     payload = encode(LogRecord(entries=tuple(entries)))
-    return RECORD_HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+    sizes = RECORD_SIZES.pack(len(payload), zlib.crc32(payload))
+    return sizes + zlib.crc32(sizes).to_bytes(4, "big") + payload
 
 
 def _read_record(data: bytes, offset: int, path: Path) -> tuple[tuple[LogEntry, ...], int] | None:
     """The record at an offset and where the next begins; None when it is the torn last one."""
     start = offset + RECORD_HEADER.size
-    if start > len(data):
+    if start > len(data) or not any(data[offset:]):  # cut short, or zeros where the file system never wrote
         return None
-    length, checksum = RECORD_HEADER.unpack_from(data, offset)
+    length, checksum, sizes_checksum = RECORD_HEADER.unpack_from(data, offset)
     payload = data[start : start + length]
-    is_last = start + length >= len(data)
-    if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
-        if is_last or not any(data[offset:]):  # cut short, or zeros where the file system never wrote
+    is_header_good = zlib.crc32(data[offset : offset + RECORD_SIZES.size]) == sizes_checksum
+    if not is_header_good or len(payload) < length or zlib.crc32(payload) != checksum:
+        if is_header_good and start + length >= len(data):
             return None
         raise StorageError(
             f"{path} is damaged at byte {offset}, before its end: restore it from a copy of this very disk, "

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from attribution.request import REQUEST
+from consensus.evidence import find_conflict
 from node.errors import MessageRejected, TransactionRejected
 from node.intake import Signed
 from node.modules.validators import Registry
 from node.p2p.messages import Message, decode_message, encode_message
-from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.replica import TICK_MS, FinalBlock, Replica
 from node.storage.kv import MemoryStore
@@ -104,6 +104,9 @@ class SimHost:
     def on_registry(self, registry: Registry) -> None:
         pass
 
+    def request_flush(self) -> None:
+        pass  # every event of the world ends with a flush
+
 
 @dataclass
 class SimNode:
@@ -115,6 +118,8 @@ class SimNode:
     host: SimHost
     disk: Disk
     is_honest: bool
+    prepare: Callable[[Replica], None] | None = None
+    """Makes an adversary of a fresh replica."""
     replica: Replica | None = None
     incarnation: int = 0
     chain: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -166,8 +171,8 @@ class World:
             host=SimHost(self, name, peer_id),
             disk=Disk(log=MemoryLog(born)),
             is_honest=is_honest,
+            prepare=prepare,
         )
-        node.prepare = prepare  # type: ignore[attr-defined]
         self.nodes[name] = node
         return node
 
@@ -186,9 +191,8 @@ class World:
         node.replica = replica
         replica.on_final_block.append(lambda final: self._note_final(node, final))
         replica.on_new_evidence.append(lambda found: self.evidence.append((name, found.first.validator)))
-        prepare = getattr(node, "prepare", None)
-        if prepare is not None:
-            prepare(replica)
+        if node.prepare is not None:
+            node.prepare(replica)
         replica.start()
         self._tick(node)
         return replica
@@ -334,8 +338,6 @@ class World:
 
 def check_log(node: SimNode) -> None:
     """No two votes in a node's log contradict each other."""
-    from consensus.evidence import find_conflict
-
     by_view: dict[tuple[int, int], list] = {}
     for entry in node.disk.log.entries:
         if isinstance(entry, VoteCast):
@@ -344,8 +346,3 @@ def check_log(node: SimNode) -> None:
             for other in earlier:
                 assert find_conflict(other, entry.vote) is None, f"{node.name} equivocated in its own log"
             earlier.append(entry.vote)
-
-
-def encoded(transaction: object) -> bytes:
-    """The bytes of a transaction."""
-    return encode(transaction)

@@ -11,5 +11,5 @@ def add_twins(world: World, index: int) -> tuple[str, str]:
     first = world.add_validator(index, name=f"v{index}", is_honest=False)
     second = world.add_validator(index, name=f"v{index}-twin", is_honest=False)
     for node in (first, second):
-        node.prepare = never_stop_at_own_signature  # type: ignore[attr-defined]
+        node.prepare = never_stop_at_own_signature
     return first.name, second.name

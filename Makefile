@@ -1,0 +1,48 @@
+# Each target sets itself up: a .venv, dependencies, nothing global.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help devnet test check bench bench-attribution sim format clean
+
+help:
+	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
+	@echo "make devnet ARGS=--exit    the same, ending after the story (also: --json, --reset)"
+	@echo "make test              the whole suite"
+	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
+	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
+	@echo "make sim SEEDS=N START=S   the simulator over N seeds"
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,dev]"
+	@touch $(STAMP)
+
+devnet: $(STAMP)
+	@$(BIN)/python -m devnet $(ARGS)
+
+bench: $(STAMP)
+	@$(BIN)/python -m devnet bench $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+sim: $(STAMP)
+	$(BIN)/python -m tests.simulation $(or $(START),0) $(or $(SEEDS),100)
+
+format: $(STAMP)
+	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
