@@ -358,25 +358,13 @@ class Index:
     ) -> None:
         """One block: one batch."""
         page = _Page(self._store, header.height)
-        failed = size_bytes = 0
         for index, (candidate, receipt) in enumerate(zip(candidates, receipts, strict=True)):
-            failed += receipt.failure != ""
-            size_bytes += len(candidate.data)
             page.add(index, candidate, receipt)
-        page.added.update(blocks=1, transactions=len(receipts), failed_transactions=failed)
+        entry = summarise(header, block_id, [candidate.data for candidate in candidates], receipts)
+        page.added.update(blocks=1, transactions=len(receipts), failed_transactions=entry.failed_count)
         changes = page.changes
         if receipts:
             changes[_key(Shelf.BUSY, _height_key(header.height))] = len(receipts).to_bytes(2, "big")
-        entry = BlockEntry(
-            block_id=block_id,
-            epoch=header.epoch,
-            view=header.view,
-            time_ms=header.time_ms,
-            proposer=header.proposer,
-            transaction_count=len(receipts),
-            failed_count=failed,
-            size_bytes=size_bytes,
-        )
         changes[_key(Shelf.BLOCK, _height_key(header.height))] = encode(entry)
         totals, day = _grown(self._totals, page.added), header.time_ms // DAY_MS
         day_totals = _grown(self._day_totals if day == self._day else self.day(day), page.added)
@@ -518,6 +506,22 @@ class _Page:
     def _name(self, name: str, named: Named) -> None:
         value = bytes((named.is_datanet,)) + named.id
         self.changes[_key(Shelf.NAME, _name_key(name)) + b"\0" + value] = value
+
+
+def summarise(
+    header: Header, block_id: bytes, transactions: Sequence[bytes], receipts: Sequence[Receipt]
+) -> BlockEntry:
+    """What a listing shows of a block."""
+    return BlockEntry(
+        block_id=block_id,
+        epoch=header.epoch,
+        view=header.view,
+        time_ms=header.time_ms,
+        proposer=header.proposer,
+        transaction_count=len(receipts),
+        failed_count=sum(receipt.failure != "" for receipt in receipts),
+        size_bytes=sum(map(len, transactions)),
+    )
 
 
 def fresh_records(payload: Contribute, receipt: Receipt) -> list[tuple[int, bytes]]:

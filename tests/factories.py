@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from node.execution.registry import KIND_OF
 from node.primitives.codec import encode
@@ -32,6 +33,7 @@ class Chain:
     operators: tuple[PrivateKey, ...]
     consensus_keys: tuple[PrivateKey, ...]
     users: tuple[PrivateKey, ...]
+    people: dict[str, PrivateKey] = field(default_factory=dict)
 
 
 def make_chain(
@@ -40,12 +42,14 @@ def make_chain(
     roles: int = 0,
     parameters: Parameters | None = None,
     observers: tuple[NodeEntry, ...] = (),
+    people: Mapping[str, int] | None = None,
 ) -> Chain:
-    """A chain with validators of some powers and rich users with some roles."""
+    """A chain with validators of some powers, rich users with some roles, and rich people by name with theirs."""
     parameters = parameters or Parameters()
     operators = tuple(make_key(f"operator {index}") for index in range(len(powers)))
     consensus_keys = tuple(make_key(f"consensus {index}") for index in range(len(powers)))
     user_keys = tuple(make_key(f"user {index}") for index in range(users))
+    people_keys = {name: make_key(name) for name in people or {}}
     accounts = [
         GenesisAccount(
             address=key.address, balance_units=RICH_UNITS, bond_units=parameters.validator_bond_units, roles=0
@@ -54,6 +58,10 @@ def make_chain(
     ] + [
         GenesisAccount(address=key.address, balance_units=RICH_UNITS, bond_units=0, roles=int(roles))
         for key in user_keys
+    ]
+    accounts += [
+        GenesisAccount(address=people_keys[name].address, balance_units=RICH_UNITS, bond_units=0, roles=int(granted))
+        for name, granted in (people or {}).items()
     ]
     validators = [
         GenesisValidator(
@@ -74,7 +82,7 @@ def make_chain(
         validators=tuple(validators),
         observers=observers,
     )
-    return Chain(genesis, genesis.hash(), operators, consensus_keys, user_keys)
+    return Chain(genesis, genesis.hash(), operators, consensus_keys, user_keys, people_keys)
 
 
 def make_transaction(

@@ -9,11 +9,82 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 T = TypeVar("T")
+CallId = str | int | float | None
+"""What a JSON-RPC caller names its call."""
 
-# Errors.
+# JSON-RPC 2.0.
+
+
+class ErrorData(Struct, frozen=True, kw_only=True):
+    """Why a call failed."""
+
+    reason: str
+    """A stable word."""
+    hint: str
+    """A sentence for people: what to do."""
+    transaction_id: str | UnsetType = UNSET
+    """The transaction it is about."""
+
+
+class CallError(Struct, frozen=True, kw_only=True):
+    """A failed call."""
+
+    code: int
+    """By the standard; -32000 for what this node refuses."""
+    message: str
+    """In two words."""
+    data: ErrorData
+    """Why."""
+
+
+class Success(Struct, frozen=True, kw_only=True):
+    """The answer to a call that worked."""
+
+    jsonrpc: str = "2.0"
+    """The protocol."""
+    result: Any
+    """What the method says."""
+    id: CallId
+    """The call's."""
+
+
+class Failed(Struct, frozen=True, kw_only=True):
+    """The answer to a call that failed."""
+
+    jsonrpc: str = "2.0"
+    """The protocol."""
+    error: CallError
+    """Why."""
+    id: CallId
+    """The call's; null when it could not be read."""
+
+
+class NewsParams(Struct, frozen=True, kw_only=True):
+    """What a subscription brings."""
+
+    subscription: str
+    """Which."""
+    topic: str
+    """What it follows."""
+    result: Any
+    """The news."""
+
+
+class News(Struct, frozen=True, kw_only=True):
+    """A notification to a subscriber."""
+
+    jsonrpc: str = "2.0"
+    """The protocol."""
+    method: str = "subscription"
+    """What it is."""
+    params: NewsParams
+    """The news."""
+
+
+# REST errors.
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -51,7 +122,7 @@ class HeaderView(Struct, frozen=True, kw_only=True):
     """A block's header."""
 
     id: str
-    """The block's id: SHA-256 over the tag `ol/block` (16 bytes) and `bytes`."""
+    """The block's id: SHA-256 over the tag `ol/block`, padded to 16 bytes, and `encoded`."""
     version: int
     """Protocol version."""
     genesis_hash: str
@@ -82,7 +153,7 @@ class HeaderView(Struct, frozen=True, kw_only=True):
     """The parameters that govern it."""
     next_validator_set_hash: str
     """The set that votes on the next block."""
-    bytes: str
+    encoded: str
     """The canonical bytes."""
 
 

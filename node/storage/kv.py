@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -82,8 +83,12 @@ class LevelStore:
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, in order."""
-        entries: Iterator[tuple[bytes, bytes]] = self._db.iterator(start=start, stop=stop, reverse=is_reverse)
-        return entries
+        if not is_reverse:
+            forward: Iterator[tuple[bytes, bytes]] = self._db.iterator(start=start, stop=stop)
+            return forward
+        # plyvel's reverse iterator loses an only entry that stands exactly on `start`.
+        backward: Iterator[tuple[bytes, bytes]] = self._db.iterator(stop=stop, reverse=True)
+        return takewhile(lambda entry: entry[0] >= start, backward)
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range."""

@@ -1,0 +1,497 @@
+"""The JSON-RPC methods, and a row for each in `METHODS`. Names are CometBFT's where the meaning is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from node.api import present, requests, views
+from node.api.history import StoredBlock
+from node.api.live import Session
+from node.api.rpc import Later, Method, TransactionLate, TransactionRefused
+from node.api.source import Source
+from node.api.tables import TABLES
+from node.errors import RequestReason, RequestRejected, TransactionRejected
+from node.execution.block import block_context
+from node.execution.transaction import context_for, read_transaction, required_fee
+from node.modules.accounts import is_key_of, load_account
+from node.modules.contents import is_erased
+from node.modules.datanets import DATANETS, RECORDS, RecordStatus
+from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, validator_set_of
+from node.primitives.address import parse_address
+from node.primitives.crypto import Tag, is_valid_signature, signing_digest
+from node.primitives.plain import to_plain
+from node.storage.blobs import LARGEST_UNREFERENCED_SIZE_BYTES
+from node.types.block import PROTOCOL_VERSION
+from node.types.validator import node_id_of
+
+READ_PROOF_HEIGHTS = 100
+"""How old a reviewer's signature for a content under review may be."""
+
+# The node.
+
+
+def health(source: Source, _: requests.NoParameters) -> views.HealthView:
+    """Whether the node does its work."""
+    problems = source.problems()
+    return views.HealthView(is_ready=not problems, reasons=problems)
+
+
+def status(source: Source, _: requests.NoParameters) -> views.StatusView:
+    """The node at a glance."""
+    replica, core = source.replica, source.replica.engine.core
+    own = None
+    if core.me is not None:
+        member = GOVERNING.get(replica.state).validators.by_id().get(core.me)
+        own = views.OwnValidator(
+            id=core.me.hex(),
+            operator="" if member is None else present.format_address(member.operator),
+            power=0 if member is None else member.power,
+        )
+    return views.StatusView(
+        node=views.NodeView(
+            id=source.peers.id.hex(),
+            name=source.name,
+            version=source.version,
+            protocol_version=PROTOCOL_VERSION,
+            chain_name=replica.genesis.chain_name,
+            genesis_hash=replica.genesis_hash.hex(),
+            has_index=source.has_index,
+        ),
+        sync=views.SyncView(
+            latest_height=source.tip_height,
+            latest_block_id=replica.tree.tip_id.hex(),
+            latest_state_root=replica.state.root.hex(),
+            latest_time_ms=replica.tree.tip.time_ms,
+            epoch=core.epoch,
+            view=core.view,
+            catching_up=source.is_catching_up,
+            seconds_since_final=round(source.seconds_since_final(), 3),
+            index_height=source.index_height,
+        ),
+        validator=own,
+    )
+
+
+async def genesis(source: Source, _: requests.NoParameters) -> views.GenesisView:
+    """The first state."""
+    shown = await source.history.off_loop(lambda: to_plain(source.replica.genesis))
+    return views.GenesisView(hash=source.replica.genesis_hash.hex(), genesis=shown)
+
+
+def net_info(source: Source, _: requests.NoParameters) -> views.NetworkView:
+    """The registered nodes, and who is connected."""
+    connected = set(source.peers.peers())
+    nodes = [
+        (node_id_of(node.certificate), node.name, node.endpoint) for node in REGISTRY.get(source.replica.state).nodes()
+    ]
+    return views.NetworkView(
+        peer_count=len(connected),
+        nodes=[
+            views.PeerView(
+                id=node_id.hex(),
+                name=name,
+                endpoint=endpoint,
+                is_connected=node_id in connected,
+                is_self=node_id == source.peers.id,
+            )
+            for node_id, name, endpoint in nodes
+        ],
+    )
+
+
+def evidence(source: Source, _: requests.NoParameters) -> views.EvidenceList:
+    """Equivocations this node saw."""
+    return views.EvidenceList(evidence=[present.evidence(each) for each in source.replica.evidence.values()])
+
+
+# Blocks.
+
+
+async def block(source: Source, parameters: requests.BlockParameters) -> views.BlockView:
+    """A final block."""
+    return present.block(await stored_block(source, parameters.height, parameters.id))
+
+
+async def block_results(source: Source, parameters: requests.BlockParameters) -> views.BlockResults:
+    """What a block's transactions did."""
+    stored = await stored_block(source, parameters.height, parameters.id)
+    return await source.history.off_loop(lambda: present.block_results(stored))
+
+
+async def blockchain(source: Source, parameters: requests.RangeParameters) -> views.HeaderRange:
+    """Headers of consecutive blocks, newest first."""
+    tip = source.tip_height
+    highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
+    lowest = max(0, highest - requests.MOST_HEADERS + 1)
+    if parameters.min_height is not None:
+        lowest = max(lowest, parameters.min_height)
+    found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
+    return views.HeaderRange(last_height=tip, headers=[present.header(each.header, each.block_id) for each in found])
+
+
+async def commit(source: Source, parameters: requests.BlockParameters) -> views.CommitView:
+    """A header and why it is final."""
+    stored = await stored_block(source, parameters.height, parameters.id)
+    height = stored.header.height
+    proof = await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height)) if height else None
+    if height and proof is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, "no finalization is near enough above the block")
+    return present.commit(stored.header, proof)
+
+
+def validators(source: Source, parameters: requests.EpochParameters) -> views.ValidatorSetView:
+    """Who votes in an epoch."""
+    state = source.replica.state
+    epoch = GOVERNING.get(state).epoch if parameters.epoch is None else parameters.epoch
+    members = validator_set_of(state, epoch)
+    if members is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, f"the set of epoch {epoch} is not known, or forgotten")
+    return present.validator_set(state, epoch, members, *source.observed())
+
+
+def parameters_of(source: Source, _: requests.NoParameters) -> views.ParametersView:
+    """What governs the current epoch, and the next one."""
+    governing, upcoming = GOVERNING.get(source.replica.state), UPCOMING.get(source.replica.state)
+    return views.ParametersView(
+        epoch=governing.epoch,
+        first_height=governing.first_height,
+        last_height=governing.last_height,
+        hash=governing.parameters.hash().hex(),
+        parameters=present.plain(governing.parameters),
+        next_parameters=present.plain(upcoming.parameters),
+    )
+
+
+# Transactions.
+
+
+async def tx(source: Source, parameters: requests.TransactionParameters) -> views.TransactionAnswer:
+    """A final transaction and what it did."""
+    found = source.index.find_transaction(bytes.fromhex(parameters.id))
+    if found is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, "it is not final here: ask tx_status what became of it")
+    stored, index = await stored_block(source, found[0], None), found[1]
+    proof = None
+    if parameters.prove:
+        proof = await source.history.off_loop(lambda: present.transaction_proof(stored, index))
+    return views.TransactionAnswer(transaction=present.transaction(stored, index), proof=proof)
+
+
+def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> views.TransactionStatus:
+    """What this node knows of a transaction."""
+    transaction_id = bytes.fromhex(parameters.id)
+    found = source.index.find_transaction(transaction_id) if source.has_index else None
+    dropped = source.watch.dropped(transaction_id)
+    if found is not None:
+        word = "final"
+    elif transaction_id in source.replica.mempool or source.watch.is_arriving(transaction_id):
+        word = "pending"
+    else:
+        word = "unknown" if dropped is None else "dropped"
+    return views.TransactionStatus(
+        id=parameters.id.lower(),
+        status=word,
+        height=found[0] if found is not None else None,
+        index=found[1] if found is not None else None,
+        reason=dropped.reason.value if dropped is not None and word == "dropped" else "",
+        hint=dropped.message if dropped is not None and word == "dropped" else "",
+    )
+
+
+def unconfirmed_txs(source: Source, parameters: requests.PendingParameters) -> views.UnconfirmedView:
+    """What waits for a block, with the first of it."""
+    return _unconfirmed(source, source.waiting(parameters.limit))
+
+
+def num_unconfirmed_txs(source: Source, _: requests.NoParameters) -> views.UnconfirmedView:
+    """How much waits for a block."""
+    return _unconfirmed(source, [])
+
+
+def broadcast_tx_sync(source: Source, parameters: requests.BroadcastParameters) -> Later:
+    """Takes a transaction in; answers once it is admitted or refused."""
+    data = bytes_of(parameters.transaction)
+    later = Later(None)
+
+    def on_done(error: TransactionRejected | None) -> None:
+        later.resolve(_admitted(transaction_id) if error is None else TransactionRefused(error, transaction_id))
+
+    transaction_id = source.submit(data, on_done)
+    later.stand_in = views.Admission(transaction_id=transaction_id.hex(), status="checking")
+    return later
+
+
+async def broadcast_tx_commit(source: Source, parameters: requests.CommitParameters) -> views.TransactionAnswer:
+    """Takes a transaction in; answers once it is final."""
+    transaction_id = source.submit(bytes_of(parameters.transaction), _nothing)
+    final = source.watch.wait(transaction_id)
+    try:
+        async with asyncio.timeout(parameters.timeout_ms / 1000):
+            error = await final
+    except TimeoutError as late:
+        raise TransactionLate(transaction_id) from late
+    finally:
+        source.watch.forget(transaction_id, final)
+    if error is not None:
+        raise TransactionRefused(error, transaction_id)
+    return await tx(source, requests.TransactionParameters(id=transaction_id.hex()))
+
+
+def fee(source: Source, parameters: requests.FeeParameters) -> views.FeeView:
+    """What a transaction pays at least."""
+    replica = source.replica
+    size_bytes, work_macs = parameters.size_bytes, parameters.work_macs
+    if parameters.transaction is not None:
+        candidate = read_transaction(bytes_of(parameters.transaction), replica.genesis_hash)
+        context = block_context(replica.state, replica.genesis_hash, source.next_height, replica.tree.tip_id)
+        size_bytes = len(candidate.data)
+        work_macs = candidate.kind.meter(replica.state, context_for(context, candidate, 0), candidate.payload)
+    if size_bytes is None:
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, "give the transaction, or its size_bytes and work_macs")
+    units = required_fee(GOVERNING.get(replica.state).parameters, size_bytes, work_macs)
+    return views.FeeView(fee_units=str(units), size_bytes=size_bytes, work_macs=work_macs)
+
+
+# State and contents.
+
+
+def query(source: Source, parameters: requests.QueryParameters) -> views.QueryAnswer:
+    """A value of the state with its proof under the last final header."""
+    replica = source.replica
+    table = TABLES.get(parameters.table)
+    if table is None:
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"the tables are {', '.join(TABLES)}")
+    if parameters.height is not None and parameters.height != source.tip_height:
+        raise RequestRejected(RequestReason.PRUNED, f"the last final block is {source.tip_height}")
+    is_address = parameters.key.startswith("open1")
+    key = address_of(parameters.key) if is_address else bytes_of(parameters.key, "key")
+    state_key = table.key(key)
+    value, data = table.get(replica.state, key), replica.state.read_bytes(state_key)
+    proof = replica.state.prove(state_key)
+    return views.QueryAnswer(
+        table=parameters.table,
+        key=key.hex(),
+        value=None if data is None else data.hex(),
+        decoded=None if value is None else present.plain(value),
+        header=present.header(replica.tree.tip, replica.tree.tip_id),
+        proof=views.StateProofView(key=state_key.hex(), nodes=[node.hex() for node in proof.nodes]),
+    )
+
+
+def account(source: Source, parameters: requests.AccountParameters) -> views.AccountView:
+    """An account, with the nonce to send next."""
+    replica = source.replica
+    return present.account(replica.state, address_of(parameters.address), replica.mempool.next_nonce)
+
+
+def put_blobs(source: Source, parameters: requests.UploadParameters) -> views.BlobHashes:
+    """Takes contents that a transaction will refer to."""
+    contents = [_content(parameters.encoding, index, text) for index, text in enumerate(parameters.contents)]
+    limit = GOVERNING.get(source.replica.state).parameters.blob_size_bytes
+    for index, content in enumerate(contents):
+        if not 1 <= len(content) <= limit:
+            raise RequestRejected(RequestReason.TOO_LARGE, f"contents[{index}] has 1 to {limit} bytes")
+    unused_size_bytes = source.replica.blobs.unreferenced_size_bytes + sum(map(len, contents))
+    if unused_size_bytes > LARGEST_UNREFERENCED_SIZE_BYTES:
+        raise RequestRejected(RequestReason.TOO_LARGE, "too many contents wait for a transaction: try again later")
+    return views.BlobHashes(hashes=[each.hex() for each in source.put_blobs(contents)])
+
+
+def get_blob(source: Source, parameters: requests.ContentParameters) -> views.BlobView:
+    """A content's bytes."""
+    content_hash = bytes.fromhex(parameters.hash)
+    content = readable_content(source, content_hash, parameters)
+    return views.BlobView(
+        hash=parameters.hash.lower(), size_bytes=len(content), content=base64.b64encode(content).decode()
+    )
+
+
+# Over the WebSocket only.
+
+
+def subscribe(source: Source, session: Session, parameters: requests.SubscribeParameters) -> views.SubscriptionView:
+    """Begins to tell of final blocks, transactions or payments."""
+    address = None if parameters.address is None else address_of(parameters.address)
+    subscription = source.hub.subscribe(session, parameters.topic, address, parameters.from_height)
+    return views.SubscriptionView(subscription=subscription)
+
+
+def unsubscribe(source: Source, session: Session, parameters: requests.UnsubscribeParameters) -> views.SubscriptionView:
+    """Ends a subscription."""
+    source.hub.unsubscribe(session, parameters.subscription)
+    return views.SubscriptionView(subscription=parameters.subscription)
+
+
+# Helpers, for the explorer too.
+
+
+async def stored_block(source: Source, height: int | None, block_id: str | None) -> StoredBlock:
+    """A final block by height or id; the last one without. Raises: RequestRejected NOT_FOUND, INVALID_PARAMETER."""
+    if block_id is not None:
+        if height is not None:
+            raise RequestRejected(RequestReason.INVALID_PARAMETER, "give a height or an id, not both")
+        height = source.replica.blocks.height_of(bytes.fromhex(block_id))
+        if height is None:
+            raise RequestRejected(RequestReason.NOT_FOUND, "no final block has this id")
+    height = source.tip_height if height is None else height
+    stored = await source.history.at(height) if height <= source.tip_height else None
+    if stored is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, f"the last final block is {source.tip_height}")
+    return stored
+
+
+def address_of(text: str) -> bytes:
+    """The bytes of an address. Raises: RequestRejected INVALID_PARAMETER."""
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, str(error)) from error
+
+
+def bytes_of(text: str, name: str = "transaction") -> bytes:
+    """The bytes of a hexadecimal text. Raises: RequestRejected INVALID_PARAMETER."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"{name} is hexadecimal") from error
+
+
+def readable_content(source: Source, content_hash: bytes, proof: requests.ContentParameters | None = None) -> bytes:
+    """The bytes of a content that may be read. Raises: RequestRejected ERASED, NOT_FOUND, NOT_PERMITTED."""
+    if is_erased(source.replica.state, content_hash):
+        raise RequestRejected(RequestReason.ERASED)
+    content = source.replica.blobs.get(content_hash)
+    if content is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, "this node does not hold the content")
+    if not source.replica.blobs.is_public(content_hash) and not (
+        proof is not None and _is_reviewer(source, content_hash, proof)
+    ):
+        raise RequestRejected(RequestReason.NOT_PERMITTED)
+    return content
+
+
+def _is_reviewer(source: Source, content_hash: bytes, proof: requests.ContentParameters) -> bool:
+    """Whether somebody who reviews the content's datanet asks for it, and asks lately."""
+    if (
+        proof.datanet is None
+        or proof.reviewer is None
+        or proof.public_key is None
+        or proof.height is None
+        or proof.signature is None
+    ):
+        return False
+    state, tip_height = source.replica.state, source.tip_height
+    if not tip_height - READ_PROOF_HEIGHTS <= proof.height <= tip_height:
+        return False
+    datanet_id, reviewer = bytes.fromhex(proof.datanet), address_of(proof.reviewer)
+    datanet = DATANETS.get(state, datanet_id)
+    if datanet is None or reviewer not in datanet.reviewers:
+        return False
+    record = RECORDS.get(state, datanet.schema_id + content_hash)
+    if record is None or record.datanet != datanet_id or record.status is not RecordStatus.PENDING:
+        return False
+    public_key = bytes.fromhex(proof.public_key)
+    message = content_hash + reviewer + proof.height.to_bytes(8, "big")
+    digest = signing_digest(Tag.READ_CONTENT, source.replica.genesis_hash, message)
+    is_signed = is_valid_signature(public_key, digest, bytes.fromhex(proof.signature))
+    return is_signed and is_key_of(load_account(state, reviewer), reviewer, public_key)
+
+
+def _unconfirmed(source: Source, shown: list[views.PendingTransaction]) -> views.UnconfirmedView:
+    mempool = source.replica.mempool
+    return views.UnconfirmedView(
+        total=len(mempool),
+        ready=mempool.ready_count,
+        arriving=source.replica.intake.waiting_count,
+        size_bytes=mempool.size_bytes,
+        transactions=shown,
+    )
+
+
+def _admitted(transaction_id: bytes) -> views.Admission:
+    return views.Admission(transaction_id=transaction_id.hex(), status="admitted")
+
+
+def _content(encoding: str, index: int, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text) if encoding == "hex" else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"contents[{index}] is not {encoding}") from error
+
+
+def _one(_: Any) -> int:
+    return 1
+
+
+def _nothing(_: object) -> None:
+    return
+
+
+METHODS: Sequence[Method] = (
+    Method(name="health", parameters=requests.NoParameters, result=views.HealthView, run=health),
+    Method(name="status", parameters=requests.NoParameters, result=views.StatusView, run=status),
+    Method(name="genesis", parameters=requests.NoParameters, result=views.GenesisView, run=genesis),
+    Method(name="net_info", parameters=requests.NoParameters, result=views.NetworkView, run=net_info),
+    Method(name="evidence", parameters=requests.NoParameters, result=views.EvidenceList, run=evidence),
+    Method(name="block", parameters=requests.BlockParameters, result=views.BlockView, run=block),
+    Method(name="block_results", parameters=requests.BlockParameters, result=views.BlockResults, run=block_results),
+    Method(name="blockchain", parameters=requests.RangeParameters, result=views.HeaderRange, run=blockchain),
+    Method(name="commit", parameters=requests.BlockParameters, result=views.CommitView, run=commit),
+    Method(name="validators", parameters=requests.EpochParameters, result=views.ValidatorSetView, run=validators),
+    Method(name="parameters", parameters=requests.NoParameters, result=views.ParametersView, run=parameters_of),
+    Method(name="tx", parameters=requests.TransactionParameters, result=views.TransactionAnswer, run=tx),
+    Method(
+        name="tx_status", parameters=requests.TransactionIdParameters, result=views.TransactionStatus, run=tx_status
+    ),
+    Method(
+        name="unconfirmed_txs", parameters=requests.PendingParameters, result=views.UnconfirmedView, run=unconfirmed_txs
+    ),
+    Method(
+        name="num_unconfirmed_txs",
+        parameters=requests.NoParameters,
+        result=views.UnconfirmedView,
+        run=num_unconfirmed_txs,
+    ),
+    Method(
+        name="broadcast_tx_sync",
+        parameters=requests.BroadcastParameters,
+        result=views.Admission,
+        run=broadcast_tx_sync,
+        cost=_one,
+    ),
+    Method(
+        name="broadcast_tx_commit",
+        parameters=requests.CommitParameters,
+        result=views.TransactionAnswer,
+        run=broadcast_tx_commit,
+        cost=_one,
+    ),
+    Method(name="fee", parameters=requests.FeeParameters, result=views.FeeView, run=fee),
+    Method(name="query", parameters=requests.QueryParameters, result=views.QueryAnswer, run=query),
+    Method(name="account", parameters=requests.AccountParameters, result=views.AccountView, run=account),
+    Method(
+        name="put_blobs",
+        parameters=requests.UploadParameters,
+        result=views.BlobHashes,
+        run=put_blobs,
+        cost=lambda parameters: len(parameters.contents),
+    ),
+    Method(name="get_blob", parameters=requests.ContentParameters, result=views.BlobView, run=get_blob),
+    Method(
+        name="subscribe",
+        parameters=requests.SubscribeParameters,
+        result=views.SubscriptionView,
+        run_in_session=subscribe,
+    ),
+    Method(
+        name="unsubscribe",
+        parameters=requests.UnsubscribeParameters,
+        result=views.SubscriptionView,
+        run_in_session=unsubscribe,
+    ),
+)
+"""Every method."""
