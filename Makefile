@@ -30,13 +30,13 @@ bench: $(STAMP)
 	@$(BIN)/python -m devnet bench $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n auto -m "not slow" $(ARGS)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.simulation $(or $(START),0) $(or $(SEEDS),100)

@@ -54,7 +54,8 @@ def matmul(left: Integers, right: Integers) -> Int64:
     """Exact matrix product, whatever the operands' size.
 
     Shapes: left (m, k), right (k, n) -> (m, n).
-    Raises: AttributionError(BOUND_EXCEEDED) when a sum does not fit in 64 bits.
+    Raises: AttributionError(BOUND_EXCEEDED) when a sum may not fit in 64 bits: never while
+        k · max|left| · max|right| <= 2**61.
     """
     inner = left.shape[1]
     left_bound, right_bound = magnitude(left), magnitude(right)

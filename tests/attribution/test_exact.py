@@ -4,7 +4,7 @@ from decimal import ROUND_UP, Context, Decimal, localcontext
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attribution import exact
@@ -89,6 +89,7 @@ def test_product_that_does_not_fit_is_refused(left: int, right: int) -> None:
     left=st.lists(st.integers(-(1 << 62), 1 << 62), min_size=2, max_size=2),
     right=st.lists(st.integers(-(1 << 62), 1 << 62), min_size=2, max_size=2),
 )
+@example(left=[-1, 1 << 47], right=[206_162_630_657, -16_383])
 def test_product_is_exact_or_refused(left: list[int], right: list[int]) -> None:
     expected = matmul_reference([left], [[value] for value in right])[0][0]
     try:
