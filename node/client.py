@@ -1,0 +1,461 @@
+"""A node's client: typed, asynchronous and synchronous. Owns aiohttp on the calling side.
+
+    async with AsyncClient("http://127.0.0.1:26657") as client:
+        final = await client.submit_and_wait(key, Transfer(recipient=address, amount_units=units))
+
+What the node refuses comes as `CallFailed` with the node's reason and hint; what is final but without effect as
+`TransactionFailed`; a node that cannot be reached as `NetworkError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from node.api import views
+from node.errors import NetworkError, OpenLedgerError
+from node.execution.registry import KIND_OF
+from node.primitives.address import format_address
+from node.primitives.amount import AMOUNT_END
+from node.primitives.codec import encode
+from node.primitives.crypto import PrivateKey
+from node.types.transaction import sign_transaction
+
+VALID_HEIGHTS = 1_000
+"""How long a transaction stays valid unless its sender says otherwise."""
+POLL_S = 0.05
+WAIT_TIMEOUT_S = 30.0
+ATTEMPTS_WHEN_TOO_FAST = 5
+UPLOAD_COUNT = 256
+"""Contents in one upload."""
+UPLOAD_SIZE_BYTES = 4 * 2**20
+"""Their size; a larger one goes alone."""
+
+T = TypeVar("T")
+Topic = Literal["blocks", "transactions", "payments"]
+
+
+class CallFailed(OpenLedgerError):
+    """The node refused; `reason` is stable, `hint` says what to do."""
+
+    def __init__(self, reason: str, hint: str, transaction_id: str = "") -> None:
+        super().__init__(f"refused ({reason}): {hint}")
+        self.reason = reason
+        self.hint = hint
+        self.transaction_id = transaction_id
+
+
+class TransactionFailed(OpenLedgerError):
+    """A transaction is final, but had no effect: the fee is paid, the nonce used."""
+
+    def __init__(self, transaction: views.TransactionView) -> None:
+        super().__init__(f"final in block {transaction.height}, but failed ({transaction.failure}): {transaction.hint}")
+        self.reason = transaction.failure
+        self.hint = transaction.hint
+        self.transaction = transaction
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: views.CallError | None = None
+    id: views.CallId = None
+
+
+class AsyncClient:
+    """A client for use inside asyncio. Nonces are counted here: one client per sending account at a time."""
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+        self._genesis_hash: bytes | None = None
+        self._nonces: dict[bytes, int] = {}
+        self._locks: dict[bytes, asyncio.Lock] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    # Transactions.
+
+    async def send(
+        self,
+        key: PrivateKey,
+        payload: object,
+        *,
+        sender: bytes | None = None,
+        fee_units: int | None = None,
+        valid_until_height: int | None = None,
+        blobs: Sequence[bytes] = (),
+    ) -> str:
+        """Signs a payload, sends it and the contents it refers to, and returns its id once a node admitted it.
+
+        `sender` is the account when its key was rotated. The fee is what the chain asks for unless it is given.
+        Raises: CallFailed, NetworkError.
+        """
+        if blobs:
+            await self.put_blobs(blobs)
+        account = key.address if sender is None else sender
+        async with self._locks.setdefault(account, asyncio.Lock()):
+            try:
+                return await self._send(key, payload, account, fee_units, valid_until_height)
+            except CallFailed as error:
+                if not error.reason.startswith("nonce_"):
+                    raise
+            self._nonces.pop(account, None)  # somebody else sent from this account, or the chain dropped something
+            return await self._send(key, payload, account, fee_units, valid_until_height)
+
+    async def submit_and_wait(
+        self,
+        key: PrivateKey,
+        payload: object,
+        *,
+        sender: bytes | None = None,
+        fee_units: int | None = None,
+        valid_until_height: int | None = None,
+        blobs: Sequence[bytes] = (),
+        timeout_s: float = WAIT_TIMEOUT_S,
+    ) -> views.TransactionView:
+        """`send`, then waits until it is final. Raises: CallFailed, TransactionFailed, NetworkError (timeout too)."""
+        transaction_id = await self.send(
+            key,
+            payload,
+            sender=sender,
+            fee_units=fee_units,
+            valid_until_height=valid_until_height,
+            blobs=blobs,
+        )
+        return await self.wait_for(transaction_id, timeout_s=timeout_s)
+
+    async def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
+        """A transaction once it is final. Raises: CallFailed when it was dropped, TransactionFailed, NetworkError."""
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            status = await self.call_as(views.TransactionStatus, "tx_status", id=transaction_id)
+            if status.status == "final":
+                answer = await self.call_as(views.TransactionAnswer, "tx", id=transaction_id)
+                if answer.transaction.failure:
+                    raise TransactionFailed(answer.transaction)
+                return answer.transaction
+            if status.status == "dropped":
+                raise CallFailed(status.reason, status.hint, transaction_id)
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise NetworkError(f"transaction {transaction_id} is {status.status} after {timeout_s:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def broadcast(self, transactions: Sequence[bytes]) -> list[str | CallFailed]:
+        """Sends signed transactions in one request; for each its id, or why it was refused."""
+        calls = [("broadcast_tx_sync", {"transaction": each.hex()}) for each in transactions]
+        answers = await self.batch(calls)
+        return [
+            each if isinstance(each, CallFailed) else msgspec.json.decode(each, type=views.Admission).transaction_id
+            for each in answers
+        ]
+
+    # Contents.
+
+    async def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        """Uploads contents that a transaction will refer to; returns their hashes."""
+        hashes: list[str] = []
+        for part in _parts(contents):
+            texts = [base64.b64encode(each).decode() for each in part]
+            hashes += (await self.call_as(views.BlobHashes, "put_blobs", contents=texts)).hashes
+        return hashes
+
+    async def get_blob(self, content_hash: str) -> bytes:
+        """A public content."""
+        answer = await self.call_as(views.BlobView, "get_blob", hash=content_hash)
+        return base64.b64decode(answer.content)
+
+    # State.
+
+    async def status(self) -> views.StatusView:
+        """Where the node stands."""
+        return await self.call_as(views.StatusView, "status")
+
+    async def genesis_hash(self) -> bytes:
+        """Which chain the node follows."""
+        if self._genesis_hash is None:
+            self._genesis_hash = bytes.fromhex((await self.status()).node.genesis_hash)
+        return self._genesis_hash
+
+    async def height(self) -> int:
+        """The last final block."""
+        return (await self.status()).sync.latest_height
+
+    async def wait_for_height(self, height: int, *, timeout_s: float = WAIT_TIMEOUT_S) -> None:
+        """Returns once a block is final. Raises: NetworkError when time is up."""
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        while (found := await self.height()) < height:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise NetworkError(f"the chain is at height {found}, not {height}, after {timeout_s:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def account(self, address: bytes | str) -> views.AccountView:
+        """An account, with the nonce to send next."""
+        text = address if isinstance(address, str) else format_address(address)
+        return await self.call_as(views.AccountView, "account", address=text)
+
+    async def fee(self, transaction: bytes) -> int:
+        """The smallest fee of a transaction, in base units."""
+        return int((await self.call_as(views.FeeView, "fee", transaction=transaction.hex())).fee_units)
+
+    # Anything.
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        """The decoded result of a JSON-RPC method. Raises: CallFailed, NetworkError."""
+        return msgspec.json.decode(await self._call(method, parameters))
+
+    async def call_as(self, result: type[T], method: str, **parameters: Any) -> T:
+        """The result of a JSON-RPC method as a class of `node.api.views`. Raises: CallFailed, NetworkError."""
+        return msgspec.json.decode(await self._call(method, parameters), type=result)
+
+    async def batch(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[msgspec.Raw | CallFailed]:
+        """The raw results of several calls in one request."""
+        body = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
+            for number, (method, parameters) in enumerate(calls)
+        ]
+        answers = msgspec.json.decode(await self._post(msgspec.json.encode(body)), type=list[_Answer])
+        return [each.result if each.error is None else _failure(each.error) for each in answers]
+
+    async def get(self, result: type[T], path: str, **query: str | int) -> T:
+        """What the explorer answers on a path below /api/v1, as a class of `node.api.views`."""
+        return msgspec.json.decode(await self._request("GET", f"/api/v1{path}", params=query), type=result)
+
+    async def iterate(self, item: type[T], path: str, **query: str | int) -> AsyncIterator[T]:
+        """Every item of a listing of the explorer, page by page."""
+        following: dict[str, str | int] | None = {"limit": 100, **query}
+        while following is not None:
+            page: views.Page[T] = await self.get(views.Page[item], path, **following)  # type: ignore[valid-type]
+            for each in page.items:
+                yield each
+            following = page.next_page_params
+
+    async def subscribe(
+        self, topic: Topic, *, address: str | None = None, from_height: int | None = None
+    ) -> AsyncIterator[Any]:
+        """News of final blocks, transactions or payments as the WebSocket brings them. Raises: NetworkError."""
+        wanted = {"topic": topic, "address": address, "from_height": from_height}
+        parameters = {name: value for name, value in wanted.items() if value is not None}
+        try:
+            async with self._open().ws_connect(f"{self._url}/websocket", max_msg_size=0) as socket:
+                await socket.send_json({"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": parameters})
+                async for message in socket:
+                    if message.type is not aiohttp.WSMsgType.TEXT:
+                        continue
+                    found = msgspec.json.decode(message.data)
+                    if "error" in found:
+                        raise _failure(msgspec.convert(found["error"], views.CallError))
+                    if found.get("method") == "subscription":
+                        yield found["params"]["result"]
+        except aiohttp.ClientError as error:
+            raise NetworkError(f"{self._url}: {error}") from error
+
+    # Helpers.
+
+    async def _send(
+        self, key: PrivateKey, payload: object, account: bytes, fee_units: int | None, valid_until_height: int | None
+    ) -> str:
+        genesis_hash = await self.genesis_hash()
+        nonce = self._nonces.get(account)
+        if nonce is None:
+            nonce = (await self.account(account)).next_nonce
+        if valid_until_height is None:
+            valid_until_height = await self.height() + VALID_HEIGHTS
+
+        def signed(fee_units: int) -> bytes:
+            transaction = sign_transaction(
+                key,
+                genesis_hash,
+                kind=KIND_OF[type(payload)].number,
+                nonce=nonce,
+                fee_units=fee_units,
+                valid_until_height=valid_until_height,
+                payload=encode(payload),
+                sender=account,
+            )
+            return encode(transaction)
+
+        if fee_units is None:
+            fee_units = await self.fee(signed(AMOUNT_END - 1))  # no fee makes the bytes longer
+        admission = await self.call_as(views.Admission, "broadcast_tx_sync", transaction=signed(fee_units).hex())
+        self._nonces[account] = nonce + 1
+        return str(admission.transaction_id)
+
+    async def _call(self, method: str, parameters: Mapping[str, Any]) -> msgspec.Raw:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        answer = msgspec.json.decode(await self._post(msgspec.json.encode(body)), type=_Answer)
+        if answer.error is not None:
+            raise _failure(answer.error)
+        return answer.result
+
+    async def _post(self, body: bytes) -> bytes:
+        return await self._request("POST", "/", data=body, headers={"Content-Type": "application/json"})
+
+    async def _request(self, method: str, path: str, **options: Any) -> bytes:
+        """The answer's bytes; waits and asks again when the node says that it is asked too fast."""
+        for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
+            try:
+                async with self._open().request(method, self._url + path, **options) as answer:
+                    body = await answer.read()
+                    if answer.status == 429 and attempt + 1 < ATTEMPTS_WHEN_TOO_FAST:
+                        wait_s = float(answer.headers.get("Retry-After", "1"))
+                    elif answer.status < 400:
+                        return body
+                    else:
+                        raise _http_failure(answer.status, body)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise NetworkError(
+                    f"{self._url} does not answer: {error or 'timeout'}. Is the node running?"
+                ) from error
+            await asyncio.sleep(wait_s)
+        raise AssertionError("the last attempt answers or raises")
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=5))
+        return self._session
+
+
+class Client:
+    """`AsyncClient` for programs without asyncio. Not for several threads at once."""
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+        self._client = AsyncClient(url, timeout_s=timeout_s)
+        self._loop = asyncio.new_event_loop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if not self._loop.is_closed():
+            self._run(self._client.close())
+            self._run(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def send(self, key: PrivateKey, payload: object, **options: Any) -> str:
+        """See `AsyncClient.send`."""
+        return self._run(self._client.send(key, payload, **options))
+
+    def submit_and_wait(self, key: PrivateKey, payload: object, **options: Any) -> views.TransactionView:
+        """See `AsyncClient.submit_and_wait`."""
+        return self._run(self._client.submit_and_wait(key, payload, **options))
+
+    def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
+        """See `AsyncClient.wait_for`."""
+        return self._run(self._client.wait_for(transaction_id, timeout_s=timeout_s))
+
+    def broadcast(self, transactions: Sequence[bytes]) -> list[str | CallFailed]:
+        """See `AsyncClient.broadcast`."""
+        return self._run(self._client.broadcast(transactions))
+
+    def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        """See `AsyncClient.put_blobs`."""
+        return self._run(self._client.put_blobs(contents))
+
+    def get_blob(self, content_hash: str) -> bytes:
+        """See `AsyncClient.get_blob`."""
+        return self._run(self._client.get_blob(content_hash))
+
+    def status(self) -> views.StatusView:
+        """See `AsyncClient.status`."""
+        return self._run(self._client.status())
+
+    def genesis_hash(self) -> bytes:
+        """See `AsyncClient.genesis_hash`."""
+        return self._run(self._client.genesis_hash())
+
+    def height(self) -> int:
+        """See `AsyncClient.height`."""
+        return self._run(self._client.height())
+
+    def wait_for_height(self, height: int, *, timeout_s: float = WAIT_TIMEOUT_S) -> None:
+        """See `AsyncClient.wait_for_height`."""
+        self._run(self._client.wait_for_height(height, timeout_s=timeout_s))
+
+    def account(self, address: bytes | str) -> views.AccountView:
+        """See `AsyncClient.account`."""
+        return self._run(self._client.account(address))
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """See `AsyncClient.call`."""
+        return self._run(self._client.call(method, **parameters))
+
+    def call_as(self, result: type[T], method: str, **parameters: Any) -> T:
+        """See `AsyncClient.call_as`."""
+        return self._run(self._client.call_as(result, method, **parameters))
+
+    def get(self, result: type[T], path: str, **query: str | int) -> T:
+        """See `AsyncClient.get`."""
+        return self._run(self._client.get(result, path, **query))
+
+    def iterate(self, item: type[T], path: str, **query: str | int) -> Iterator[T]:
+        """See `AsyncClient.iterate`."""
+        return self._each(self._client.iterate(item, path, **query))
+
+    def subscribe(self, topic: Topic, *, address: str | None = None, from_height: int | None = None) -> Iterator[Any]:
+        """See `AsyncClient.subscribe`."""
+        return self._each(self._client.subscribe(topic, address=address, from_height=from_height))
+
+    def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
+        async def following() -> T:
+            return await anext(items)
+
+        while True:
+            try:
+                found = self._run(following())
+            except StopAsyncIteration:
+                return
+            yield found
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+
+def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Contents in order, as many at once as an upload takes."""
+    part: list[bytes] = []
+    size_bytes = 0
+    for content in contents:
+        if part and (len(part) == UPLOAD_COUNT or size_bytes + len(content) > UPLOAD_SIZE_BYTES):
+            yield part
+            part, size_bytes = [], 0
+        part.append(content)
+        size_bytes += len(content)
+    if part:
+        yield part
+
+
+def _failure(error: views.CallError) -> CallFailed:
+    transaction_id = error.data.transaction_id
+    return CallFailed(error.data.reason, error.data.hint, transaction_id if isinstance(transaction_id, str) else "")
+
+
+def _http_failure(status: int, body: bytes) -> OpenLedgerError:
+    try:
+        problem = msgspec.json.decode(body, type=views.ErrorAnswer).error
+    except msgspec.DecodeError:
+        return NetworkError(f"the address answers with status {status}: is it a node's?")
+    return CallFailed(problem.reason, problem.message)
