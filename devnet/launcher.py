@@ -26,9 +26,8 @@ class LaunchError(Exception):
 class Launcher:
     """The processes of a devnet."""
 
-    def __init__(self, devnet: Devnet, *, liar: str | None = None, log_level: str | None = None) -> None:
+    def __init__(self, devnet: Devnet, *, log_level: str | None = None) -> None:
         self._devnet = devnet
-        self._liar = liar
         self._log_level = log_level
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -47,9 +46,9 @@ class Launcher:
         for node in self._devnet.nodes:
             self.wait_until_up(node)
 
-    def start(self, node: Node) -> None:
-        """Starts one node."""
-        module = "devnet.faults" if node.name == self._liar else "node"
+    def start(self, node: Node, *, is_liar: bool = False) -> None:
+        """Starts one node; a liar is the node of `devnet.faults`."""
+        module = "devnet.faults" if is_liar else "node"
         command = [sys.executable, "-m", module, "start", "--home", str(node.home)]
         if self._log_level is not None:
             command += ["--log-level", self._log_level]

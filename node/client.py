@@ -19,13 +19,13 @@ import aiohttp
 import msgspec
 
 from node.api import views
-from node.errors import NetworkError, OpenLedgerError
+from node.errors import NetworkError, OpenLedgerError, TransactionReason
 from node.execution.registry import KIND_OF
 from node.primitives.address import format_address
 from node.primitives.amount import AMOUNT_END
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey
-from node.types.transaction import sign_transaction
+from node.types.transaction import decode_transaction, sign_transaction
 
 VALID_HEIGHTS = 1_000
 """How long a transaction stays valid unless its sender says otherwise."""
@@ -141,6 +141,41 @@ class AsyncClient:
             blobs=blobs,
         )
         return await self.wait_for(transaction_id, timeout_s=timeout_s)
+
+    async def sign(
+        self,
+        key: PrivateKey,
+        payload: object,
+        *,
+        nonce: int | None = None,
+        sender: bytes | None = None,
+        fee_units: int | None = None,
+        valid_until_height: int | None = None,
+    ) -> bytes:
+        """The bytes of a signed transaction; what is not given is what the chain asks for."""
+        genesis_hash = await self.genesis_hash()
+        account = key.address if sender is None else sender
+        if nonce is None:
+            nonce = (await self.account(account)).next_nonce
+        if valid_until_height is None:
+            valid_until_height = await self.height() + VALID_HEIGHTS
+
+        def signed(fee_units: int) -> bytes:
+            transaction = sign_transaction(
+                key,
+                genesis_hash,
+                kind=KIND_OF[type(payload)].number,
+                nonce=nonce,
+                fee_units=fee_units,
+                valid_until_height=valid_until_height,
+                payload=encode(payload),
+                sender=account,
+            )
+            return encode(transaction)
+
+        if fee_units is None:
+            fee_units = await self.fee(signed(AMOUNT_END - 1))  # no fee makes the bytes longer
+        return signed(fee_units)
 
     async def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
         """A transaction once it is final. Raises: CallFailed when it was dropped, TransactionFailed, NetworkError."""
@@ -272,31 +307,19 @@ class AsyncClient:
     async def _send(
         self, key: PrivateKey, payload: object, account: bytes, fee_units: int | None, valid_until_height: int | None
     ) -> str:
-        genesis_hash = await self.genesis_hash()
         nonce = self._nonces.get(account)
         if nonce is None:
             nonce = (await self.account(account)).next_nonce
-        if valid_until_height is None:
-            valid_until_height = await self.height() + VALID_HEIGHTS
-
-        def signed(fee_units: int) -> bytes:
-            transaction = sign_transaction(
-                key,
-                genesis_hash,
-                kind=KIND_OF[type(payload)].number,
-                nonce=nonce,
-                fee_units=fee_units,
-                valid_until_height=valid_until_height,
-                payload=encode(payload),
-                sender=account,
-            )
-            return encode(transaction)
-
-        if fee_units is None:
-            fee_units = await self.fee(signed(AMOUNT_END - 1))  # no fee makes the bytes longer
-        admission = await self.call_as(views.Admission, "broadcast_tx_sync", transaction=signed(fee_units).hex())
+        data = await self.sign(
+            key, payload, nonce=nonce, sender=account, fee_units=fee_units, valid_until_height=valid_until_height
+        )
+        try:
+            await self.call("broadcast_tx_sync", transaction=data.hex())
+        except CallFailed as error:
+            if error.reason != TransactionReason.DUPLICATE:  # a request that was sent again after a broken connection
+                raise
         self._nonces[account] = nonce + 1
-        return str(admission.transaction_id)
+        return decode_transaction(data).id(await self.genesis_hash()).hex()
 
     async def _call(self, method: str, parameters: Mapping[str, Any]) -> msgspec.Raw:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
@@ -321,6 +344,11 @@ class AsyncClient:
                     else:
                         raise _http_failure(answer.status, body)
             except (aiohttp.ClientError, TimeoutError) as error:
+                # A kept connection that the node closed in the meantime says nothing about the node. Asking again is
+                # safe: a transaction is known by its id, a content by its hash.
+                is_stale = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
+                if is_stale and not isinstance(error, aiohttp.ClientConnectorError) and attempt == 0:
+                    continue
                 raise NetworkError(
                     f"{self._url} does not answer: {error or 'timeout'}. Is the node running?"
                 ) from error
@@ -362,6 +390,14 @@ class Client:
     def submit_and_wait(self, key: PrivateKey, payload: object, **options: Any) -> views.TransactionView:
         """See `AsyncClient.submit_and_wait`."""
         return self._run(self._client.submit_and_wait(key, payload, **options))
+
+    def sign(self, key: PrivateKey, payload: object, **options: Any) -> bytes:
+        """See `AsyncClient.sign`."""
+        return self._run(self._client.sign(key, payload, **options))
+
+    def batch(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[msgspec.Raw | CallFailed]:
+        """See `AsyncClient.batch`."""
+        return self._run(self._client.batch(calls))
 
     def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
         """See `AsyncClient.wait_for`."""

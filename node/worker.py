@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from enum import Enum
-from typing import Any
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from attribution.request import REQUEST, RESULT, CertifyRequest
 PREPARED_SIZE_BYTES = 256 * 2**20
 """Memory for prepared models in the worker."""
 
+T = TypeVar("T")
 Materials = Mapping[bytes, bytes]
 Outcome = RESULT | AttributionError
 
@@ -40,19 +42,22 @@ class Worker:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._processes: list[BaseProcess] = []
 
     def warm(self) -> Future[None]:
         """Starts the process and checks its arithmetic; the future raises KernelError on a wrong kernel."""
-        return self._executor().submit(_check)
+        return self._submit(_check)
 
     def submit(self, request: REQUEST, materials: Materials) -> Future[Outcome]:
         """Computes a request; `outcome_of` reads the future. A question's materials may leave its model's files out."""
-        return self._executor().submit(_run, request, dict(materials))
+        return self._submit(_run, request, dict(materials))
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, whatever it computes."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in self._processes:
+                process.kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
     def restart(self) -> None:
@@ -60,11 +65,15 @@ class Worker:
         log.warning("worker_restarted")
         self.close()
 
-    def _executor(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_set_up)
-        return self._pool
+    def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        if self._pool is not None:
+            return self._pool.submit(function, *arguments)
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_set_up)
+        others = multiprocessing.active_children()
+        future = self._pool.submit(function, *arguments)
+        self._processes = [each for each in multiprocessing.active_children() if each not in others]
+        return future
 
 
 def compute_here(request: REQUEST, materials: Materials) -> Outcome:

@@ -1,0 +1,8 @@
+"""bench"""
+
+import click
+
+
+@click.command()
+def bench() -> None:
+    """Bench."""
