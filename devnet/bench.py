@@ -13,6 +13,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -175,9 +176,8 @@ async def _kill_cost(devnet: Devnet, launcher: Launcher) -> tuple[float, float]:
         launcher.start(victim)
         await asyncio.to_thread(launcher.wait_until_up, victim)
         await of_victim.wait_for_height(await client.height())
-        return max(
-            after - before for before, after in zip(moments, moments[1:], strict=False)
-        ), time.monotonic() - clock
+        rejoin_s = time.monotonic() - clock
+        return max(later - earlier for earlier, later in pairwise(moments)), rejoin_s
 
 
 def _percentile(ordered: Sequence[float], part: int) -> float:
