@@ -92,8 +92,8 @@ class Simplex:
 
     @property
     def is_recovering(self) -> bool:
-        """Whether nothing is signed because our log is lost (rule 10)."""
-        return self._statuses is not None
+        """Whether nothing is signed in the current view because our log is lost (rule 10)."""
+        return self._statuses is not None or self._view <= self._sign_floor
 
     def leader_of(self, view: int) -> bytes:
         """The leader of a view of this epoch."""

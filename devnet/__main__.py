@@ -13,7 +13,7 @@ import click
 
 from devnet.launcher import Launcher, LaunchError
 from devnet.stage import Stage, StoryError
-from devnet.topology import Devnet, open_devnet
+from devnet.topology import FIRST_PORT, Devnet, open_devnet
 from node.errors import OpenLedgerError
 from node.primitives.address import format_address
 
@@ -31,9 +31,21 @@ DIRECTORY_OPTION = click.option(
 @click.option("--reset", is_flag=True, help="Start over: deletes the devnet in the directory.")
 @click.option("--exit", "is_exit", is_flag=True, help="End after the story; status 0 only if every check held.")
 @click.option("--json", "is_json", is_flag=True, help="The last line is one object for programs.")
+@click.option(
+    "--first-port", default=FIRST_PORT, show_default=True, help="Eight free ports from here on, when it is made."
+)
 @click.option("--no-story", is_flag=True, help="Only start the nodes.")
 @click.pass_context
-def cli(context: click.Context, directory: Path, *, reset: bool, is_exit: bool, is_json: bool, no_story: bool) -> None:
+def cli(
+    context: click.Context,
+    directory: Path,
+    *,
+    reset: bool,
+    is_exit: bool,
+    is_json: bool,
+    first_port: int,
+    no_story: bool,
+) -> None:
     """Four validators on loopback; the story of the clinics is played against them over their public RPC."""
     if context.invoked_subcommand is not None:
         return
@@ -42,8 +54,8 @@ def cli(context: click.Context, directory: Path, *, reset: bool, is_exit: bool, 
     def say(text: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {text}" if text else "")
 
-    devnet, is_new = open_devnet(directory, is_reset=reset)
-    Path("devnet.json").write_text(json.dumps(devnet.describe(), indent=1) + "\n")
+    devnet, is_new = open_devnet(directory, is_reset=reset, first_port=first_port)
+    (directory.parent / "devnet.json").write_text(json.dumps(devnet.describe(), indent=1) + "\n")
     with Launcher(devnet) as launcher:
         launcher.start_all()
         say(f"{len(devnet.nodes)} validators are up" + ("" if is_new else ", the chain goes on"))

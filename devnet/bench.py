@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from devnet.launcher import Launcher, cpu_seconds, memory_bytes
-from devnet.topology import Devnet, open_devnet
+from devnet.topology import FIRST_PORT, Devnet, open_devnet
 from devnet.workload import Outcome, run_load, sign_transfers
 from node.client import AsyncClient
 from node.payloads import Transfer
@@ -42,11 +42,14 @@ WARM_S = 5.0
 @click.option("--rate", default=1_700, show_default=True, help="Transfers sent a second, to all nodes together.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long.")
 @click.option("--accounts", default=400, show_default=True, help="Senders.")
+@click.option("--first-port", default=FIRST_PORT, show_default=True, help="Where it looks for eight free ports.")
 @click.option("--seed", default=1, show_default=True, help="Who sends how much to whom.")
 @click.option("--json", "is_json", is_flag=True, help="The last line is one object for programs.")
-def bench(directory: Path, *, rate: int, seconds: float, accounts: int, seed: int, is_json: bool) -> None:
+def bench(
+    directory: Path, *, rate: int, seconds: float, accounts: int, first_port: int, seed: int, is_json: bool
+) -> None:
     """Measure throughput, latency, idle finality, start-up and the cost of a kill."""
-    devnet, _ = open_devnet(directory, is_reset=True, bench_accounts=accounts)
+    devnet, _ = open_devnet(directory, is_reset=True, bench_accounts=accounts, first_port=first_port)
     verify_s = _verify_seconds()
     cores = os.cpu_count() or 1
     limit_tps = cores / (len(devnet.nodes) * verify_s)

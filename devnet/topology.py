@@ -118,14 +118,16 @@ class Devnet:
         }
 
 
-def open_devnet(directory: Path, *, is_reset: bool = False, bench_accounts: int = 0) -> tuple[Devnet, bool]:
+def open_devnet(
+    directory: Path, *, is_reset: bool = False, bench_accounts: int = 0, first_port: int = FIRST_PORT
+) -> tuple[Devnet, bool]:
     """The devnet in a directory, made if it is not there. Returns it and whether it is new."""
     if is_reset and directory.exists():
         shutil.rmtree(directory)
     keys_file = directory / "keys.json"
     is_new = not keys_file.exists()
     if is_new:
-        _make(directory, bench_accounts)
+        _make(directory, bench_accounts, first_port)
     raw = json.loads(keys_file.read_text())
     accounts = {name: PrivateKey(bytes.fromhex(seed)) for name, seed in raw["accounts"].items()}
     operators = tuple(PrivateKey(bytes.fromhex(seed)) for seed in raw["operators"])
@@ -134,7 +136,7 @@ def open_devnet(directory: Path, *, is_reset: bool = False, bench_accounts: int 
     return Devnet(directory, load_genesis(homes[0] / GENESIS_FILE), nodes, accounts, operators), is_new
 
 
-def free_ports(count: int, first: int = FIRST_PORT) -> list[int]:
+def free_ports(count: int, first: int) -> list[int]:
     """Ports on loopback that nobody listens on."""
     found: list[int] = []
     port = first
@@ -151,7 +153,7 @@ def free_ports(count: int, first: int = FIRST_PORT) -> list[int]:
     return found
 
 
-def _make(directory: Path, bench_accounts: int) -> None:
+def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
     from node.storage.wal import Born, FileLog  # only when a devnet is made
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -159,7 +161,7 @@ def _make(directory: Path, bench_accounts: int) -> None:
     accounts = {name: PrivateKey.generate() for name in ROLES}
     accounts |= {f"bench{number}": PrivateKey.generate() for number in range(bench_accounts)}
     operators = [PrivateKey.generate() for _ in range(VALIDATORS)]
-    ports = free_ports(2 * VALIDATORS)
+    ports = free_ports(2 * VALIDATORS, first_port)
     validators = []
     for index, operator in enumerate(operators):
         home = Home(directory / f"node{index + 1}")

@@ -480,8 +480,9 @@ def test_validator_without_its_log_signs_nothing_until_a_quorum_of_others_spoke(
     assert cast(desk.after(IDLE_MS + 3 * DELTA_MS)) == []
     for who, view in ((A, 2), (B, 5)):
         desk.step(on.StatusReceived(validator=who, epoch=1, view=view))
-    assert desk.core.is_recovering
     desk.step(on.StatusReceived(validator=C, epoch=1, view=3))
+    assert desk.core.is_recovering  # it stands below where it may sign
+    desk.certified(nullify(6))
     assert not desk.core.is_recovering
 
 
@@ -493,7 +494,9 @@ def test_validator_without_its_log_signs_nothing_up_to_the_highest_position_plus
     assert desk.core.view == 6
     desk.step(on.WorkAvailable())
     assert cast(desk.after(3 * DELTA_MS)) == []
+    assert desk.core.is_recovering
     desk.certified(nullify(6))
+    assert not desk.core.is_recovering
     assert cast(desk.after(3 * DELTA_MS)) == [nullify(7)]
 
 
