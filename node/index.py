@@ -309,7 +309,7 @@ class Index:
         if after is not None:
             height, index, _ = split_position(after)
             count = self._transaction_count(height)
-            rest = range(index + 1, count) if is_oldest_first else range(index - 1, -1, -1)
+            rest = range(index + 1, count) if is_oldest_first else range(min(index, count) - 1, -1, -1)
             found.extend(place_of(height, each) for each in rest)
         busy = None if after is None else _height_key(split_position(after)[0])
         while len(found) < limit:

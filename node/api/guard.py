@@ -37,7 +37,7 @@ class RateLimiter:
 
     def __init__(self, items_per_second: int) -> None:
         self._rate = items_per_second
-        self._burst = max(items_per_second * BURST_S, 1)
+        self._burst = items_per_second * BURST_S
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Tokens left, and when that was."""
 
@@ -72,7 +72,8 @@ class Access:
         """Why a request that changes something, or a WebSocket, is turned away."""
         if origin is None or self.allowed_origin(origin) is not None:
             return None
-        return None if urlsplit(origin).netloc.lower() == host_header.lower() else AccessReason.WRONG_ORIGIN
+        is_own = host_header != "" and location_of(origin) == host_header.lower()
+        return None if is_own else AccessReason.WRONG_ORIGIN
 
     def allowed_origin(self, origin: str | None) -> str | None:
         """What Access-Control-Allow-Origin says."""
@@ -89,6 +90,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def location_of(origin: str) -> str:
+    """Host and port of an Origin header; empty when it names none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def host_name(host_header: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -87,8 +88,8 @@ class Subscription:
     """Who is told."""
     next_height: int
     """The first block it was not told of."""
-    is_replaying: bool
-    """Whether it is told of old blocks still."""
+    replay: asyncio.Task[None] | None = None
+    """What tells it of old blocks; None once it is told of new ones."""
 
 
 class Hub:
@@ -101,7 +102,6 @@ class Hub:
         self._fresh: deque[Executed] = deque()
         self._wake = asyncio.Event()
         self._subscriptions: dict[str, Subscription] = {}
-        self._replays: set[asyncio.Task[None]] = set()
         self._count = 0
 
     def subscribe(self, session: Session, topic: Topic, address: bytes | None, from_height: int | None) -> str:
@@ -115,13 +115,10 @@ class Hub:
             address=address,
             session=session,
             next_height=self._tip_height + 1 if from_height is None else from_height,
-            is_replaying=from_height is not None and from_height <= self._tip_height,
         )
         self._subscriptions[subscription.id] = subscription
-        if subscription.is_replaying:
-            task = asyncio.get_running_loop().create_task(self._replay(subscription))
-            self._replays.add(task)
-            task.add_done_callback(self._replays.discard)
+        if subscription.next_height <= self._tip_height:
+            subscription.replay = asyncio.get_running_loop().create_task(self._replay(subscription))
         return subscription.id
 
     def unsubscribe(self, session: Session, subscription_id: str) -> None:
@@ -129,11 +126,12 @@ class Hub:
         known = self._subscriptions.get(subscription_id)
         if known is None or known.session is not session:
             raise RequestRejected(RequestReason.NOT_FOUND, f"no subscription {subscription_id}")
-        del self._subscriptions[subscription_id]
+        self._end(known)
 
     def leave(self, session: Session) -> None:
         """A session is over."""
-        self._subscriptions = {key: each for key, each in self._subscriptions.items() if each.session is not session}
+        for each in [each for each in self._subscriptions.values() if each.session is session]:
+            self._end(each)
 
     def on_final(self, executed: Executed) -> None:
         """A block is final: it is told of later, outside of consensus."""
@@ -157,36 +155,47 @@ class Hub:
                 self._fresh.popleft()
 
     async def stop(self) -> None:
-        """Ends the replays."""
-        for task in self._replays:
-            task.cancel()
+        """Ends every subscription."""
+        for each in list(self._subscriptions.values()):
+            self._end(each)
+
+    def _end(self, subscription: Subscription) -> None:
+        del self._subscriptions[subscription.id]
+        if subscription.replay is not None:  # it may wait for a reader that is gone
+            subscription.replay.cancel()
 
     async def _tell_all(self, executed: Executed) -> None:
         block = executed.block
         height = block.header.height
         # Who replays now reaches this block by itself, because the tip is set first.
         self._tip_height = height
-        live = [each for each in self._subscriptions.values() if not each.is_replaying]
-        stored = StoredBlock(block.header, executed.block_id, block.transactions, executed.receipts)
-        told: dict[tuple[Topic, bytes | None], bytes] = {}
+        live = [each for each in self._subscriptions.values() if each.replay is None]
+        told = Told(
+            StoredBlock(block.header, executed.block_id, block.transactions, executed.receipts), executed.candidates
+        )
+        news: dict[tuple[Topic, bytes | None], bytes] = {}
         for subscription in live:
             if subscription.next_height > height:
                 continue
             subscription.next_height = height + 1
             key = (subscription.topic, subscription.address)
-            if key not in told:
-                told[key] = await self._news(*key, stored, executed.candidates)
-            self._tell(subscription, told[key])
+            if key not in news:
+                news[key] = await self._news(*key, told)
+            self._tell(subscription, news[key])
 
     async def _replay(self, subscription: Subscription) -> None:
-        while subscription.next_height <= self._tip_height and subscription.id in self._subscriptions:
-            stored = await self._history.at(subscription.next_height)
-            assert stored is not None, "blocks up to the tip are stored"
-            message = await self._news(subscription.topic, subscription.address, stored, None)
-            await subscription.session.has_room()
-            self._tell(subscription, message)
-            subscription.next_height += 1
-        subscription.is_replaying = False
+        try:
+            while subscription.next_height <= self._tip_height:
+                stored = await self._history.at(subscription.next_height)
+                assert stored is not None, "blocks up to the tip are stored"
+                message = await self._news(subscription.topic, subscription.address, Told(stored, None))
+                await subscription.session.has_room()
+                self._tell(subscription, message)
+                subscription.next_height += 1
+        except Exception:  # as in `run`
+            log.exception("replay_failed", height=subscription.next_height)
+            self._subscriptions.pop(subscription.id, None)
+        subscription.replay = None
 
     def _tell(self, subscription: Subscription, result: bytes) -> None:
         if result and subscription.id in self._subscriptions:
@@ -195,44 +204,68 @@ class Hub:
             )
             subscription.session.push(_encode(views.News(params=params)))
 
-    async def _news(
-        self, topic: Topic, address: bytes | None, stored: StoredBlock, candidates: Sequence[Candidate] | None
-    ) -> bytes:
+    async def _news(self, topic: Topic, address: bytes | None, told: Told) -> bytes:
         """What a topic says of a block; nothing when it says nothing."""
         if topic == "blocks":
-            return _encode(present.block_news(stored))
-        if not stored.receipts:
+            return _encode(present.block_news(told.stored))
+        if not told.stored.receipts:
             return b""
-        if topic == "payments":
-            return await self._history.off_loop(lambda: _payments(stored, address))
-        return await self._history.off_loop(lambda: _transactions(stored, candidates, address))
+        work = told.payments if topic == "payments" else told.transactions
+        return await self._history.off_loop(lambda: work(address))
 
 
-def _transactions(stored: StoredBlock, candidates: Sequence[Candidate] | None, address: bytes | None) -> bytes:
-    indices: Sequence[int] = range(len(stored.receipts))
-    if address is not None:
+class Told:
+    """One block as it is told: looked through once, whoever follows which account."""
+
+    def __init__(self, stored: StoredBlock, candidates: Sequence[Candidate] | None) -> None:
+        self.stored = stored
+        self._candidates = candidates
+
+    def transactions(self, address: bytes | None) -> bytes:
+        """The transactions of an account, or all; nothing when there are none."""
+        stored = self.stored
+        indices = range(len(stored.receipts)) if address is None else self._places.get(address, ())
+        if not indices:
+            return b""
+        news = views.TransactionNews(
+            height=stored.header.height,
+            time_ms=stored.header.time_ms,
+            transactions=[present.transaction(stored, index) for index in indices],
+        )
+        return _encode(news)
+
+    def payments(self, address: bytes | None) -> bytes:
+        """The payments to an account, or all; nothing when there are none."""
+        header = self.stored.header
+        found = [view for recipient, view in self._payments if address is None or recipient == address]
+        if not found:
+            return b""
+        return _encode(views.PaymentNews(height=header.height, time_ms=header.time_ms, payments=found))
+
+    @cached_property
+    def _places(self) -> dict[bytes, list[int]]:
+        """Indices of transactions by account."""
+        stored = self.stored
+        candidates = self._candidates
         if candidates is None:
             candidates = [read_transaction(data, stored.header.genesis_hash) for data in stored.transactions]
-        indices = [index for index in indices if address in parties_of(candidates[index], stored.receipts[index])]
-    if not indices:
-        return b""
-    news = views.TransactionNews(
-        height=stored.header.height,
-        time_ms=stored.header.time_ms,
-        transactions=[present.transaction(stored, index) for index in indices],
-    )
-    return _encode(news)
+        places: dict[bytes, list[int]] = {}
+        for index, (candidate, receipt) in enumerate(zip(candidates, stored.receipts, strict=True)):
+            for party in parties_of(candidate, receipt):
+                places.setdefault(party, []).append(index)
+        return places
 
-
-def _payments(stored: StoredBlock, address: bytes | None) -> bytes:
-    height, time_ms = stored.header.height, stored.header.time_ms
-    found = []
-    for index, receipt in enumerate(stored.receipts):
-        for number, event in enumerate(receipt.events):
-            if event.name != Paid.NAME:
-                continue
-            paid = decode(Paid, event.payload)
-            if address is None or paid.recipient == address:
-                position = position_of(height, index, number)
-                found.append(present_data.payment(position, receipt.transaction_id, paid, time_ms))
-    return _encode(views.PaymentNews(height=height, time_ms=time_ms, payments=found)) if found else b""
+    @cached_property
+    def _payments(self) -> list[tuple[bytes, views.PaymentView]]:
+        """Recipients and payments."""
+        height, time_ms = self.stored.header.height, self.stored.header.time_ms
+        found = []
+        for index, receipt in enumerate(self.stored.receipts):
+            for number, event in enumerate(receipt.events):
+                if event.name == Paid.NAME:
+                    paid = decode(Paid, event.payload)
+                    position = position_of(height, index, number)
+                    found.append(
+                        (paid.recipient, present_data.payment(position, receipt.transaction_id, paid, time_ms))
+                    )
+        return found

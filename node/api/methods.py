@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from node.api import present, requests, views
@@ -22,10 +23,13 @@ from node.modules.contents import is_erased
 from node.modules.datanets import DATANETS, RECORDS, RecordStatus
 from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, validator_set_of
 from node.primitives.address import parse_address
+from node.primitives.codec import decode, encode
 from node.primitives.crypto import Tag, is_valid_signature, signing_digest
 from node.primitives.plain import to_plain
 from node.storage.blobs import LARGEST_UNREFERENCED_SIZE_BYTES
 from node.types.block import PROTOCOL_VERSION
+from node.types.parameters import Parameters
+from node.types.transaction import Transaction
 from node.types.validator import node_id_of
 
 READ_PROOF_HEIGHTS = 100
@@ -231,28 +235,35 @@ async def broadcast_tx_commit(source: Source, parameters: requests.CommitParamet
     final = source.watch.wait(transaction_id)
     try:
         async with asyncio.timeout(parameters.timeout_ms / 1000):
-            error = await final
+            outcome = await final
     except TimeoutError as late:
-        raise TransactionLate(transaction_id) from late
+        raise TransactionLate(RequestReason.TIMEOUT, transaction_id) from late
+    except RequestRejected as stopping:
+        raise TransactionLate(stopping.reason, transaction_id) from stopping
     finally:
         source.watch.forget(transaction_id, final)
-    if error is not None:
-        raise TransactionRefused(error, transaction_id)
-    return await tx(source, requests.TransactionParameters(id=transaction_id.hex()))
+    if isinstance(outcome, TransactionRejected):
+        raise TransactionRefused(outcome, transaction_id)
+    height, index = outcome  # no index is asked: the node may keep none, or build it still
+    return views.TransactionAnswer(
+        transaction=present.transaction(await stored_block(source, height, None), index), proof=None
+    )
 
 
 def fee(source: Source, parameters: requests.FeeParameters) -> views.FeeView:
     """What a transaction pays at least."""
     replica = source.replica
-    size_bytes, work_macs = parameters.size_bytes, parameters.work_macs
+    current = GOVERNING.get(replica.state).parameters
     if parameters.transaction is not None:
         candidate = read_transaction(bytes_of(parameters.transaction), replica.genesis_hash)
         context = block_context(replica.state, replica.genesis_hash, source.next_height, replica.tree.tip_id)
-        size_bytes = len(candidate.data)
         work_macs = candidate.kind.meter(replica.state, context_for(context, candidate, 0), candidate.payload)
-    if size_bytes is None:
+        units, size_bytes = _own_fee(current, candidate.transaction, work_macs)
+    elif parameters.size_bytes is not None:
+        size_bytes, work_macs = parameters.size_bytes, parameters.work_macs
+        units = required_fee(current, size_bytes, work_macs)
+    else:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, "give the transaction, or its size_bytes and work_macs")
-    units = required_fee(GOVERNING.get(replica.state).parameters, size_bytes, work_macs)
     return views.FeeView(fee_units=str(units), size_bytes=size_bytes, work_macs=work_macs)
 
 
@@ -270,13 +281,13 @@ def query(source: Source, parameters: requests.QueryParameters) -> views.QueryAn
     is_address = parameters.key.startswith("open1")
     key = address_of(parameters.key) if is_address else bytes_of(parameters.key, "key")
     state_key = table.key(key)
-    value, data = table.get(replica.state, key), replica.state.read_bytes(state_key)
+    data = replica.state.read_bytes(state_key)  # not through the state's cache: it is the node's, not the askers'
     proof = replica.state.prove(state_key)
     return views.QueryAnswer(
         table=parameters.table,
         key=key.hex(),
         value=None if data is None else data.hex(),
-        decoded=None if value is None else present.plain(value),
+        decoded=None if data is None else present.plain(decode(table.value_class, data)),
         header=present.header(replica.tree.tip, replica.tree.tip_id),
         proof=views.StateProofView(key=state_key.hex(), nodes=[node.hex() for node in proof.nodes]),
     )
@@ -410,6 +421,17 @@ def _unconfirmed(source: Source, shown: list[views.PendingTransaction]) -> views
         size_bytes=mempool.size_bytes,
         transactions=shown,
     )
+
+
+def _own_fee(parameters: Parameters, transaction: Transaction, work_macs: int) -> tuple[int, int]:
+    """What a transaction that pays just this must pay, and its size then: the fee's own bytes count."""
+    units = 0
+    while True:
+        size_bytes = len(encode(replace(transaction, fee_units=units)))
+        needed_units = required_fee(parameters, size_bytes, work_macs)
+        if needed_units <= units:
+            return units, size_bytes
+        units = needed_units
 
 
 def _admitted(transaction_id: bytes) -> views.Admission:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from node.api import views
-from node.api.explorer import BASE, BYTES, EVENTS, JSON, Route
+from node.api.explorer import BYTES, EVENTS, JSON, Route
+from node.api.requests import BASE
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 _ERROR = "Refused: `reason` is a stable word, `message` a sentence."

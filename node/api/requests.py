@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+BASE = "/api/v1"
+"""Where the explorer's routes are."""
 MOST_CALLS = 500
 """Calls in a JSON-RPC batch."""
 MOST_BLOBS = 1_024
@@ -14,14 +16,19 @@ LARGEST_PAGE = 100
 MOST_HEADERS = 50
 LONGEST_WAIT_MS = 60_000
 
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$", description="32 bytes in hexadecimal.")]
+# A length beside a pattern: `$` alone lets a last line feed pass.
+Hex32 = Annotated[
+    str, Meta(pattern="^[0-9a-fA-F]{64}$", min_length=64, max_length=64, description="32 bytes in hexadecimal.")
+]
 AddressText = Annotated[str, Meta(min_length=8, max_length=90, description="An address: open1…")]
 HeightNumber = Annotated[int, Meta(ge=0, lt=2**48, description="Blocks since genesis.")]
 HexBytes = Annotated[str, Meta(min_length=2, description="Bytes in hexadecimal.")]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description=f"How many items, at most {LARGEST_PAGE}.")]
 Cursor = Annotated[str, Meta(max_length=200, description="Where the last page ended: from its next_page_params.")]
 Sort = Annotated[Literal["newest", "oldest"], Meta(description="Which items come first.")]
-BlockName = Annotated[str, Meta(pattern="^([0-9]{1,15}|[0-9a-fA-F]{64})$", description="A height or a block id.")]
+BlockName = Annotated[
+    str, Meta(pattern="^([0-9]{1,15}|[0-9a-fA-F]{64})$", max_length=64, description="A height or a block id.")
+]
 PaymentId = Annotated[str, Meta(pattern="^[0-9]{1,15}-[0-9]{1,5}-[0-9]{1,5}$", description="Height, index, event.")]
 
 # JSON-RPC.
@@ -150,7 +157,7 @@ class ContentParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The reviewer's key."""
     height: HeightNumber | None = None
     """One of the last 100 heights."""
-    signature: Annotated[str, Meta(pattern="^[0-9a-fA-F]{128}$")] | None = None
+    signature: Annotated[str, Meta(pattern="^[0-9a-fA-F]{128}$", max_length=128)] | None = None
     """The reviewer's signature."""
 
 

@@ -29,6 +29,12 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 REFUSED = -32000
 """What the node refuses for a reason of its own; `data.reason` says which."""
+MOST_COMMAS = 100_000
+"""In a batch with a wrong call: no batch that may be sent has more."""
+LARGEST_READS_SIZE_BYTES = 16 * 2**20
+"""Once a batch's answers are larger, the rest of its reading calls is refused."""
+READS_AT_ONCE = 10
+"""Reading calls of a batch before the event loop has its turn."""
 LATER_TIMEOUT_S = 10.0
 """How long a batch waits for answers that come later."""
 
@@ -130,18 +136,26 @@ class Dispatcher:
             calls, is_batch = read_calls(data)
         except _CallFailed as error:
             return _encode(error.answer)
-        prepared = [each if isinstance(each, views.Failed) else self._prepare(each) for each in calls]
+        maybe = [each if isinstance(each, views.Failed) else self._prepare(each) for each in calls]
+        prepared = [each for each in maybe if each is not None]
         refusal = self._charge(prepared, caller)
         if refusal is not None and caller.session is None:
             raise refusal
         outcomes: list[object] = []
+        reads = size_bytes = 0
         for each in prepared:
             if isinstance(each, views.Failed):
                 outcomes.append(each)
-            elif refusal is not None and each.method.cost is not None:
-                outcomes.append(refusal)
+            elif each.method.cost is not None:
+                outcomes.append(self._start(each, caller) if refusal is None else refusal)
+            elif size_bytes > LARGEST_READS_SIZE_BYTES:
+                outcomes.append(RequestRejected(RequestReason.TOO_LARGE, "the batch's answers: ask for less at once"))
             else:
-                outcomes.append(self._start(each, caller))
+                read = await self._read(each, caller)
+                outcomes.append(read)
+                reads, size_bytes = reads + 1, size_bytes + len(read)
+                if reads % READS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         outcomes = await _finish(outcomes)
         answers = [
             answer
@@ -152,20 +166,36 @@ class Dispatcher:
             return None
         return _encode(answers if is_batch else answers[0])
 
-    def _prepare(self, call: Call) -> Prepared | views.Failed:
+    async def _read(self, prepared: Prepared, caller: Caller) -> Raw:
+        """The answer to a call that changes nothing, as it is sent: one after the other, so that its size counts."""
+        outcome = self._start(prepared, caller)
+        if isinstance(outcome, Awaitable):
+            try:
+                outcome = await outcome
+            except Exception as error:  # noqa: BLE001 (as in `_start`)
+                outcome = error
+        answer = self._answer_of(prepared, outcome)
+        return Raw(b"" if answer is None else _encode(answer))
+
+    def _prepare(self, call: Call) -> Prepared | views.Failed | None:
+        """A call that can be run, or its failure; None when nobody wants to hear of that."""
         method = self._methods.get(call.method)
         if method is None:
+            if call.id is UNSET:
+                return None
             hint = f"{call.method[:64]!r} is none of {', '.join(self._methods)}"
-            return _failed(_id_of(call), METHOD_NOT_FOUND, RequestReason.UNKNOWN_METHOD, hint)
+            return _failed(call.id, METHOD_NOT_FOUND, RequestReason.UNKNOWN_METHOD, hint)
         raw = call.params
         try:
             if not len(raw) or bytes(memoryview(raw)[:1]) == b"{":
                 parameters = self._decoders[method.name].decode(raw if len(raw) else b"{}")
             else:
                 parameters = from_array(method.parameters, msgspec.json.decode(raw))
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            if call.id is UNSET:
+                return None
             reason, hint = explain(method.name, method.parameters, error)
-            return _failed(_id_of(call), INVALID_PARAMS, reason, hint)
+            return _failed(call.id, INVALID_PARAMS, reason, hint)
         return Prepared(call, method, parameters)
 
     def _charge(self, prepared: Sequence[Prepared | views.Failed], caller: Caller) -> RequestRejected | None:
@@ -198,6 +228,8 @@ class Dispatcher:
     def _answer_of(self, prepared: Prepared | views.Failed, outcome: object) -> object | None:
         if isinstance(prepared, views.Failed):
             return prepared
+        if isinstance(outcome, Raw):
+            return outcome if len(outcome) else None
         if prepared.call.id is UNSET:
             if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):
                 self._note_failure(prepared, outcome)
@@ -225,10 +257,10 @@ class TransactionRefused(TransactionRejected):
 
 
 class TransactionLate(RequestRejected):
-    """A transaction is taken in, but not final in time."""
+    """A transaction is taken in, but not final in time, or before the node stops."""
 
-    def __init__(self, transaction_id: bytes) -> None:
-        super().__init__(RequestReason.TIMEOUT)
+    def __init__(self, reason: RequestReason, transaction_id: bytes) -> None:
+        super().__init__(reason)
         self.transaction_id = transaction_id
 
 
@@ -241,13 +273,19 @@ class _CallFailed(Exception):
 def read_calls(data: bytes) -> tuple[Sequence[Call | views.Failed], bool]:
     """The calls some bytes are, each or its failure, and whether they are a batch."""
     try:
+        if not data.isascii():
+            data.decode()  # what is in parameters is looked at later, and would be their fault
         if data.lstrip()[:1] != b"[":
             return [_CALL.decode(data)], False
         calls: Sequence[Call | views.Failed]
         try:
             calls = _BATCH.decode(data)
         except msgspec.ValidationError:
-            calls = [_read_call(raw) for raw in _RAW_BATCH.decode(data)]
+            # One wrong call: each is looked at by itself, if they are not so many that this takes long.
+            raws = _RAW_BATCH.decode(data) if data.count(b",") <= MOST_COMMAS else ()
+            if not 0 < len(raws) <= MOST_CALLS:
+                raise _too_many() from None
+            calls = [_read_call(raw) for raw in raws]
     except msgspec.ValidationError as error:
         raise _CallFailed(_failed(None, INVALID_REQUEST, RequestReason.MALFORMED, _words(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -255,8 +293,7 @@ def read_calls(data: bytes) -> tuple[Sequence[Call | views.Failed], bool]:
     if not calls:
         raise _CallFailed(_failed(None, INVALID_REQUEST, RequestReason.MALFORMED, "a batch has at least one call"))
     if len(calls) > MOST_CALLS:
-        hint = f"a batch has at most {MOST_CALLS} calls"
-        raise _CallFailed(_failed(None, INVALID_REQUEST, RequestReason.TOO_LARGE, hint))
+        raise _too_many()
     return calls, True
 
 
@@ -293,24 +330,25 @@ def refused(call_id: views.CallId, error: Rejected) -> views.Failed:
 async def _finish(outcomes: list[object]) -> list[object]:
     """Waits for everything that is answered later."""
     later = [each for each in outcomes if type(each) is Later]
-    waiting: list[Awaitable[object]] = []
-    if any(each.outcome is None for each in later):
-        waiting.append(_all_resolved([each for each in later if each.outcome is None]))
-    slow = [place for place, each in enumerate(outcomes) if isinstance(each, Awaitable)]
-    waiting.extend(outcomes[place] for place in slow)  # type: ignore[misc]
-    if waiting:
-        found = await asyncio.gather(*waiting, return_exceptions=True)
-        for place, outcome in zip(reversed(slow), reversed(found), strict=False):
+    resolved = _when_resolved([each for each in later if each.outcome is None])
+    slow = [(place, each) for place, each in enumerate(outcomes) if isinstance(each, Awaitable)]
+    if slow:
+        found = await asyncio.gather(*(each for _, each in slow), return_exceptions=True)
+        for (place, _), outcome in zip(slow, found, strict=True):
             outcomes[place] = outcome
+    if resolved is not None:
+        await asyncio.wait((resolved,), timeout=LATER_TIMEOUT_S)
     for place, each in enumerate(outcomes):
         if type(each) is Later:
             outcomes[place] = each.stand_in if each.outcome is None else each.outcome
     return outcomes
 
 
-async def _all_resolved(later: Sequence[Later]) -> None:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+def _when_resolved(later: Sequence[Later]) -> asyncio.Future[None] | None:
+    """Done when the last of them is resolved: asked at once, so that none is resolved before anybody listens."""
+    if not later:
+        return None
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     left = len(later)
 
     def on_resolved() -> None:
@@ -321,7 +359,7 @@ async def _all_resolved(later: Sequence[Later]) -> None:
 
     for each in later:
         each.on_resolved = on_resolved
-    await asyncio.wait((done,), timeout=LATER_TIMEOUT_S)
+    return done
 
 
 def _read_call(raw: Raw) -> Call | views.Failed:
@@ -329,6 +367,11 @@ def _read_call(raw: Raw) -> Call | views.Failed:
         return _CALL.decode(raw)
     except msgspec.ValidationError as error:
         return _failed(None, INVALID_REQUEST, RequestReason.MALFORMED, _words(error))
+
+
+def _too_many() -> _CallFailed:
+    hint = f"a batch has at most {MOST_CALLS} calls"
+    return _CallFailed(_failed(None, INVALID_REQUEST, RequestReason.TOO_LARGE, hint))
 
 
 def _failed(call_id: views.CallId, code: int, reason: str, hint: str) -> views.Failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from node.api import views
-from node.api.explorer import BASE, BYTES, EVENTS, JSON, ROUTES, Route
+from node.api.explorer import BYTES, EVENTS, JSON, ROUTES, Route
 from node.api.guard import Access, AccessReason, RateLimiter, TooFast
 from node.api.landing import CONTENT_SECURITY_POLICY, make_page
 from node.api.live import Session
 from node.api.methods import METHODS
 from node.api.metrics import CONTENT_TYPE, Metrics
 from node.api.openapi import make_document
+from node.api.requests import BASE
 from node.api.rpc import Caller, Dispatcher, explain
 from node.api.source import PeerInfo, Source
 from node.errors import NetworkError, Reason, Rejected, RequestReason, RequestRejected, StorageError
@@ -63,6 +64,8 @@ _STATUS: dict[Reason, int] = {
     AccessReason.WRONG_ORIGIN: 403,
 }
 """HTTP status by reason; anything else is 422."""
+_REASON = {404: RequestReason.NOT_FOUND, 405: RequestReason.UNKNOWN_METHOD}
+"""Reason by HTTP status of what the web server refuses itself; anything else is malformed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Closes every connection."""
         self._source.is_stopping = True
+        self._source.watch.stop()
         closing = [socket.close(code=WSCloseCode.GOING_AWAY, drain=False) for socket in self._sockets]
         await asyncio.gather(*closing, return_exceptions=True)
         ending = [*self._tasks, *self._streams]
@@ -190,9 +194,10 @@ class ApiServer:
             reason = RequestReason.TOO_LARGE
             return _refusal(reason, f"{reason.sentence} (at most {LARGEST_BODY_SIZE_BYTES} bytes)")
         except web.HTTPException as error:
-            reason = RequestReason.NOT_FOUND if error.status == 404 else RequestReason.UNKNOWN_METHOD
+            reason = _REASON.get(error.status, RequestReason.MALFORMED)
             hint = f"{reason.sentence} ({request.method} {request.path}; see {BASE}/openapi.json)"
-            return _refusal(reason, hint, status=error.status)
+            allow = error.headers.get("Allow")
+            return _refusal(reason, hint, None if allow is None else {"Allow": allow}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -246,7 +251,7 @@ class ApiServer:
 
     # Streams.
 
-    async def _stream(self, request: web.Request, events: AsyncIterator[bytes]) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, events: AsyncGenerator[bytes]) -> web.StreamResponse:
         """Server-sent events until the reader leaves."""
         allowed = self._access.allowed_origin(request.headers.get("Origin"))
         headers = {"Content-Type": EVENTS, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -254,9 +259,10 @@ class ApiServer:
         with self._counted():
             await response.prepare(request)
             try:
-                async for event in events:
-                    async with asyncio.timeout(WRITE_TIMEOUT_S):
-                        await response.write(event)
+                async with contextlib.aclosing(events):
+                    async for event in events:
+                        async with asyncio.timeout(WRITE_TIMEOUT_S):
+                            await response.write(event)
             except TimeoutError:
                 _abort(request)
             except (ConnectionError, asyncio.CancelledError):
@@ -272,7 +278,7 @@ class ApiServer:
             await socket.prepare(request)
             session = Session(lambda: self._run(_close_slow(request, socket)))
             caller = Caller(address=request.remote or "", session=session)
-            writer = self._run(_write(socket, session))
+            writer = self._run(_write(request, socket, session))
             calls: set[asyncio.Task[None]] = set()
             slots = asyncio.Semaphore(MOST_CALLS_UNDER_WAY)
             self._sockets.add(socket)
@@ -302,18 +308,20 @@ class ApiServer:
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs something beside everything else; a failure of it is logged, and ends nothing."""
 
-        async def guarded() -> None:
-            try:
-                await work
-            except (ConnectionError, TimeoutError):
-                log.debug("connection_lost")
-            except Exception:
-                log.exception("api_task_failed")
-
-        task = asyncio.get_running_loop().create_task(guarded())
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_ended)
         return task
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, ConnectionError | TimeoutError):
+            log.debug("connection_lost")
+        elif error is not None:
+            log.error("api_task_failed", exc_info=error)
+            if isinstance(error, StorageError):
+                self._source.fail(error)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -329,12 +337,15 @@ class ApiServer:
             self._streams.discard(task)
 
 
-async def _write(socket: web.WebSocketResponse, session: Session) -> None:
-    """Sends a session's messages."""
-    while True:
-        message = await session.next_message()
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            await socket.send_str(message.decode())
+async def _write(request: web.Request, socket: web.WebSocketResponse, session: Session) -> None:
+    """Sends a session's messages; a connection that takes none any more ends."""
+    try:
+        while True:
+            message = await session.next_message()
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await socket.send_str(message.decode())
+    except (ConnectionError, TimeoutError):
+        _abort(request)
 
 
 async def _close_slow(request: web.Request, socket: web.WebSocketResponse) -> None:

@@ -57,9 +57,9 @@ class Source:
         self._proposals: Counter[bytes] = Counter()
         self._moved_s = time.monotonic()
         self._news: asyncio.Future[None] | None = None
-        self._is_flush_due = False
         self._audited: views.ConservationView | None = None
         self._audited_until_s = 0.0
+        self._auditing = asyncio.Lock()
         replica.on_final_block.append(self._on_final)
         replica.on_transaction_dropped.append(self.watch.on_dropped)
 
@@ -132,20 +132,11 @@ class Source:
 
         transaction_id = self.replica.submit(data, on_answered)
         self.watch.on_arriving(transaction_id)
-        self.request_flush()
         return transaction_id
 
     def put_blobs(self, contents: Sequence[bytes]) -> tuple[bytes, ...]:
         """Takes contents; returns their hashes."""
-        hashes = self.replica.put_blobs(contents)
-        self.request_flush()
-        return hashes
-
-    def request_flush(self) -> None:
-        """Ends the turn soon: once for everything that comes in until then."""
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        return self.replica.put_blobs(contents)
 
     def fail(self, error: StorageError) -> None:
         """The disk failed on a request: the node stops, as it does when it fails elsewhere."""
@@ -172,11 +163,11 @@ class Source:
 
     async def conservation(self) -> views.ConservationView:
         """Whether all holdings add up; looked at now and then only."""
-        now_s = time.monotonic()
-        if self._audited is None or now_s >= self._audited_until_s:
-            self._audited_until_s = now_s + AUDIT_S
-            self._audited = await self._run_audit()
-        return self._audited
+        async with self._auditing:  # whoever asks meanwhile waits for the same answer
+            if self._audited is None or time.monotonic() >= self._audited_until_s:
+                self._audited = await self._run_audit()
+                self._audited_until_s = time.monotonic() + AUDIT_S
+            return self._audited
 
     async def build_index(self) -> None:
         """Indexes what is stored, without holding up the node."""
@@ -209,11 +200,6 @@ class Source:
         self.hub.on_final(executed)
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        if not self.replica.engine.is_stopped:
-            self.replica.flush()
 
     async def _run_audit(self) -> views.ConservationView:
         for _ in range(AUDIT_ATTEMPTS):

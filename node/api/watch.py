@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from node.errors import TransactionRejected
+from node.errors import RequestReason, RequestRejected, TransactionRejected
 from node.execution.block import Executed
 
 MOST_DROPPED = 20_000
 """Dropped transactions whose reason is remembered."""
 
 
-Outcome = asyncio.Future[TransactionRejected | None]
-"""None when the transaction is final, else why it was dropped."""
+Place = tuple[int, int]
+"""Height and index of a final transaction."""
+Outcome = asyncio.Future[Place | TransactionRejected]
+"""Where the transaction is final, or why it was dropped."""
 
 
 class Watch:
@@ -72,8 +74,17 @@ class Watch:
         """A block is final."""
         if not self._waiting and not self._dropped:
             return
-        for candidate in executed.candidates:
+        height = executed.block.header.height
+        for index, candidate in enumerate(executed.candidates):
             self._dropped.pop(candidate.id, None)
             for future in self._waiting.pop(candidate.id, ()):
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result((height, index))
+
+    def stop(self) -> None:
+        """The node stops: whoever waits learns that it will not say."""
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(RequestRejected(RequestReason.SHUTTING_DOWN))
+        self._waiting.clear()

@@ -11,7 +11,7 @@ from attribution.request import TABLES_HASHES
 from node.config import ConfigError
 from node.primitives.address import parse_address
 from node.primitives.amount import parse_open
-from node.primitives.plain import from_plain
+from node.primitives.plain import from_plain, to_plain
 from node.types.block import PROTOCOL_VERSION
 from node.types.genesis import EngineEntry, Genesis, GenesisAccount, GenesisValidator, Role
 from node.types.parameters import Parameters
@@ -86,8 +86,15 @@ def _account(text: str) -> tuple[bytes, tuple[int, int]]:
 
 
 def _parameters(texts: Sequence[str]) -> Parameters:
+    """The defaults with changes, each inside its hard bound."""
+    plain = to_plain(Parameters())
+    assert isinstance(plain, dict), "parameters are an object"
+    for name, _, value in (text.partition("=") for text in texts):
+        if name not in plain:
+            raise ConfigError(f"--parameter: {name!r} is none; there are {', '.join(plain)}")
+        plain[name] = value if isinstance(plain[name], str) or not value.isdecimal() else int(value)
     try:
-        changes = {name: int(value) for name, _, value in (text.partition("=") for text in texts)}
-        return Parameters(**changes)
-    except (ValueError, TypeError) as error:
+        parameters: Parameters = from_plain(Parameters, plain)
+    except ValueError as error:
         raise ConfigError(f"--parameter: {error}; write name=whole number") from error
+    return parameters

@@ -1,0 +1,125 @@
+"""Block sync: what a peer answers is believed only with a proof; what is missing is asked for peer after peer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.types import Certificate, Statement, VoteKind, VoteSignature
+from node.errors import BlockReason, BlockRejected
+from node.execution.block import genesis_block
+from node.p2p.messages import SyncResponse
+from node.sync import Fetcher, check_sync_response
+from node.types.block import Block
+from tests.factories import make_chain
+
+A, B, C = b"a" * 20, b"b" * 20, b"c" * 20
+
+
+def chain_of(count: int) -> tuple[Block, list[Block]]:
+    """A genesis block and empty blocks above it; nobody executes them here."""
+    genesis = genesis_block(make_chain().genesis, bytes(32))
+    blocks, parent = [], genesis
+    for height in range(1, count + 1):
+        header = replace(
+            genesis.header, height=height, epoch=1, view=height, parent_id=parent.header.id(), time_ms=height
+        )
+        parent = replace(genesis, header=replace(header, transactions_root=genesis.transactions_root()))
+        blocks.append(parent)
+    return genesis, blocks
+
+
+def finalization(block: Block, **changes: object) -> Certificate:
+    statement = Statement(
+        kind=VoteKind.FINALIZE, epoch=block.header.epoch, view=block.header.view, block_id=block.header.id()
+    )
+    return Certificate(
+        statement=replace(statement, **changes),
+        signatures=(VoteSignature(validator=A, signature=bytes(64)),),
+    )
+
+
+def check(genesis: Block, response: SyncResponse, *, is_valid: bool = True) -> list[int]:
+    found = check_sync_response(response, genesis.header, genesis.header.id(), 1, lambda _certificate: is_valid)
+    return [block.header.height for _, block in found]
+
+
+def test_proven_run_of_blocks_is_taken_and_what_is_known_is_skipped() -> None:
+    genesis, blocks = chain_of(3)
+    response = SyncResponse(blocks=tuple(blocks), certificate=finalization(blocks[-1]))
+    assert check(genesis, response) == [1, 2, 3]
+    assert check(blocks[0], response) == [2, 3]
+    assert check(blocks[2], response) == []
+
+
+@pytest.mark.parametrize("is_gap_first", [True, False])
+def test_gap_is_refused(is_gap_first: bool) -> None:
+    genesis, blocks = chain_of(4)
+    kept = blocks[1:] if is_gap_first else [blocks[0], *blocks[2:]]
+    with pytest.raises(BlockRejected) as caught:
+        check(genesis, SyncResponse(blocks=tuple(kept), certificate=finalization(blocks[-1])))
+    assert caught.value.reason is BlockReason.WRONG_PARENT
+
+
+def test_body_that_is_not_the_headers_is_refused() -> None:
+    genesis, blocks = chain_of(2)
+    forged = replace(blocks[1], transactions=(b"forged",))
+    with pytest.raises(BlockRejected) as caught:
+        check(genesis, SyncResponse(blocks=(blocks[0], forged), certificate=finalization(blocks[1])))
+    assert caught.value.reason is BlockReason.WRONG_ROOT
+
+
+def test_certificate_for_another_block_kind_or_epoch_is_refused() -> None:
+    genesis, blocks = chain_of(2)
+    for certificate in (
+        finalization(blocks[0]),
+        finalization(blocks[1], kind=VoteKind.NOTARIZE),
+        finalization(blocks[1], epoch=2),
+    ):
+        with pytest.raises(BlockRejected) as caught:
+            check(genesis, SyncResponse(blocks=tuple(blocks), certificate=certificate))
+        assert caught.value.reason is BlockReason.BAD_CERTIFICATE
+
+
+def test_certificate_without_a_quorums_signatures_is_refused() -> None:
+    genesis, blocks = chain_of(2)
+    with pytest.raises(BlockRejected) as caught:
+        check(genesis, SyncResponse(blocks=tuple(blocks), certificate=finalization(blocks[1])), is_valid=False)
+    assert caught.value.reason is BlockReason.BAD_CERTIFICATE
+
+
+def test_peers_are_asked_one_after_the_other_and_around_again() -> None:
+    asked: list[tuple[bytes, tuple[int, ...]]] = []
+    fetcher: Fetcher[int] = Fetcher(lambda peer, things: asked.append((peer, tuple(things))), 100, 10)
+    fetcher.want([7], B)
+    for now_ms in (0, 50, 100, 200, 300, 400):
+        fetcher.run(now_ms, [A, B, C])
+    peers = [peer for peer, _ in asked]
+    assert peers[0] == B
+    assert set(peers[:3]) == {A, B, C}
+    assert len(peers) == 5  # nobody is asked again before its time is up
+    assert fetcher.was_asked(7, A)
+    assert not fetcher.was_asked(8, A)
+    assert fetcher.got(7)
+    assert not fetcher.got(7)
+    assert not fetcher.was_asked(7, A)
+
+
+def test_bad_answer_moves_on_to_the_next_peer_at_once() -> None:
+    asked: list[bytes] = []
+    fetcher: Fetcher[int] = Fetcher(lambda peer, _things: asked.append(peer), 1_000, 10)
+    fetcher.want([7], A)
+    fetcher.run(0, [A, B])
+    fetcher.retry(7)
+    fetcher.run(1, [A, B])
+    assert asked == [A, B]
+
+
+def test_one_request_asks_for_no_more_than_a_message_takes() -> None:
+    asked: list[tuple[int, ...]] = []
+    fetcher: Fetcher[int] = Fetcher(lambda _peer, things: asked.append(tuple(things)), 1_000, 3)
+    fetcher.want(range(7), A)
+    for now_ms in (0, 1, 2):
+        fetcher.run(now_ms, [A])
+    assert asked == [(0, 1, 2), (3, 4, 5), (6,)]
