@@ -104,13 +104,15 @@ class Stage:
         records = self.client.iterate(views.RecordView, f"/datanets/{datanet}/records")
         return sorted((each for each in records if each.status == "accepted"), key=lambda each: each.position)
 
-    def transactions(self, address: str) -> list[views.TransactionView]:
-        """Transactions of an account."""
-        return list(self.client.iterate(views.TransactionView, f"/accounts/{address}/transactions"))
+    def transactions(self, address: str) -> list[views.TransactionSummary]:
+        """Transactions that concern an account."""
+        return list(self.client.iterate(views.TransactionSummary, f"/accounts/{address}/transactions"))
 
     def events(self, address: str, name: str) -> list[dict[str, Any]]:
-        """Events of one kind in an account's transactions."""
-        return [event.payload for each in self.transactions(address) for event in each.events if event.name == name]
+        """Events of one kind in the transactions that an account sent."""
+        sent = [each.id for each in self.transactions(address) if each.sender == address]
+        found = [self.client.get(views.TransactionView, f"/transactions/{each}") for each in sent]
+        return [event.payload for each in found for event in each.events if event.name == name]
 
     def fetch(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Contents, from the node."""

@@ -79,7 +79,7 @@ async def get_block(source: Source, parameters: requests.BlockPath) -> views.Blo
 
 async def list_block_transactions(
     source: Source, parameters: requests.BlockListing
-) -> views.Page[views.TransactionView]:
+) -> views.Page[views.TransactionSummary]:
     """A block's transactions; `oldest` is the order they were executed in."""
     stored = await methods.stored_block(source, *_block_name(parameters.block))
     height, count = stored.header.height, len(stored.receipts)
@@ -94,7 +94,7 @@ async def list_block_transactions(
     return end_page(parameters, scope, items, shown[-1] if len(indices) > len(shown) else None)
 
 
-async def list_transactions(source: Source, parameters: requests.Listing) -> views.Page[views.TransactionView]:
+async def list_transactions(source: Source, parameters: requests.Listing) -> views.Page[views.TransactionSummary]:
     """Final transactions."""
     scope, after = begin_page(source, parameters, "transactions", PLACE_SIZE_BYTES)
     is_oldest_first = parameters.sort == "oldest"
@@ -119,7 +119,7 @@ def get_account(source: Source, parameters: requests.AddressPath) -> views.Accou
 
 async def list_account_transactions(
     source: Source, parameters: requests.AddressListing
-) -> views.Page[views.TransactionView]:
+) -> views.Page[views.TransactionSummary]:
     """Transactions an account sent, was paid by, or is named in."""
     address = methods.address_of(parameters.address)
     entries, scope, end = entries_of(source, parameters, Shelf.ACCOUNT_TRANSACTIONS, address, PLACE_SIZE_BYTES)
@@ -189,11 +189,11 @@ async def follow_blocks(source: Source, parameters: requests.EventsQuery) -> Asy
 # Helpers.
 
 
-async def _transactions(source: Source, places: Sequence[bytes]) -> list[views.TransactionView]:
+async def _transactions(source: Source, places: Sequence[bytes]) -> list[views.TransactionSummary]:
     found = []
     for number, place in enumerate(places, 1):
         height, index, _ = split_position(place)
-        found.append(present.transaction(await methods.stored_block(source, height, None), index))
+        found.append(present.transaction_summary(await methods.stored_block(source, height, None), index))
         if number % BUILT_AT_ONCE == 0:
             await asyncio.sleep(0)
     return found
@@ -217,16 +217,16 @@ ROUTES: Sequence[Route] = (
     _route(
         "/blocks/{block}/transactions",
         requests.BlockListing,
-        views.Page[views.TransactionView],
+        views.Page[views.TransactionSummary],
         list_block_transactions,
     ),
-    _route("/transactions", requests.Listing, views.Page[views.TransactionView], list_transactions),
+    _route("/transactions", requests.Listing, views.Page[views.TransactionSummary], list_transactions),
     _route("/transactions/{id}", requests.IdPath, views.TransactionView, get_transaction),
     _route("/accounts/{address}", requests.AddressPath, views.AccountView, get_account),
     _route(
         "/accounts/{address}/transactions",
         requests.AddressListing,
-        views.Page[views.TransactionView],
+        views.Page[views.TransactionSummary],
         list_account_transactions,
     ),
     _route(

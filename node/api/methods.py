@@ -179,10 +179,7 @@ async def tx(source: Source, parameters: requests.TransactionParameters) -> view
     if found is None:
         raise RequestRejected(RequestReason.NOT_FOUND, "it is not final here: ask tx_status what became of it")
     stored, index = await stored_block(source, found[0], None), found[1]
-    proof = None
-    if parameters.prove:
-        proof = await source.history.off_loop(lambda: present.transaction_proof(stored, index))
-    return views.TransactionAnswer(transaction=present.transaction(stored, index), proof=proof)
+    return await source.history.off_loop(lambda: _answer(stored, index, prove=parameters.prove))
 
 
 def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> views.TransactionStatus:
@@ -245,9 +242,8 @@ async def broadcast_tx_commit(source: Source, parameters: requests.CommitParamet
     if isinstance(outcome, TransactionRejected):
         raise TransactionRefused(outcome, transaction_id)
     height, index = outcome  # no index is asked: the node may keep none, or build it still
-    return views.TransactionAnswer(
-        transaction=present.transaction(await stored_block(source, height, None), index), proof=None
-    )
+    stored = await stored_block(source, height, None)
+    return await source.history.off_loop(lambda: _answer(stored, index, prove=False))
 
 
 def fee(source: Source, parameters: requests.FeeParameters) -> views.FeeView:
@@ -443,6 +439,12 @@ def _content(encoding: str, index: int, text: str) -> bytes:
         return bytes.fromhex(text) if encoding == "hex" else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, f"contents[{index}] is not {encoding}") from error
+
+
+def _answer(stored: StoredBlock, index: int, *, prove: bool) -> views.TransactionAnswer:
+    """An attribution has a thousand events: this may take a tenth of a second."""
+    proof = present.transaction_proof(stored, index) if prove else None
+    return views.TransactionAnswer(transaction=present.transaction(stored, index), proof=proof)
 
 
 def _one(_: Any) -> int:

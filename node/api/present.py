@@ -190,6 +190,25 @@ def transaction(stored: StoredBlock, index: int) -> views.TransactionView:
     )
 
 
+def transaction_summary(stored: StoredBlock, index: int) -> views.TransactionSummary:
+    """A final transaction in a listing."""
+    data, outcome = stored.transactions[index], stored.receipts[index]
+    envelope: Transaction = decode_transaction(data)
+    return views.TransactionSummary(
+        id=outcome.transaction_id.hex(),
+        height=stored.header.height,
+        index=index,
+        time_ms=stored.header.time_ms,
+        kind=KINDS[envelope.kind].name,
+        sender=format_address(envelope.sender),
+        nonce=envelope.nonce,
+        fee_units=str(envelope.fee_units),
+        size_bytes=len(data),
+        failure=outcome.failure,
+        event_count=len(outcome.events),
+    )
+
+
 def transaction_proof(stored: StoredBlock, index: int) -> views.TransactionProof:
     """Why a transaction and its receipt stand in a block."""
     receipts = [encode(each) for each in stored.receipts]

@@ -302,6 +302,33 @@ class BlockResults(Struct, frozen=True, kw_only=True):
     """One per transaction, in order."""
 
 
+class TransactionSummary(Struct, frozen=True, kw_only=True):
+    """A final transaction in a listing: what it says and did is a question away."""
+
+    id: str
+    """Its id."""
+    height: int
+    """Its block."""
+    index: int
+    """Its place there."""
+    time_ms: int
+    """The block's time."""
+    kind: str
+    """What it is, in one word."""
+    sender: str
+    """Who sent it."""
+    nonce: int
+    """How many the sender made before."""
+    fee_units: str
+    """What was paid for it."""
+    size_bytes: int
+    """Its size."""
+    failure: str
+    """Why it had no effect; empty when it had."""
+    event_count: int
+    """How many things happened."""
+
+
 class TransactionView(Struct, frozen=True, kw_only=True):
     """A final transaction and what it did."""
 

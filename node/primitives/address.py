@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from node.primitives.crypto import ADDRESS_SIZE_BYTES
 
 PREFIX = "open"
@@ -14,6 +16,7 @@ _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _CHECKSUM_LENGTH = 6
 
 
+@lru_cache(maxsize=4_096)
 def format_address(address: bytes) -> str:
     """`open1…` of a 20-byte address."""
     assert len(address) == ADDRESS_SIZE_BYTES, "an address has 20 bytes"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Annotated, Any
 
 from node.primitives.address import format_address, parse_address
@@ -23,25 +24,8 @@ Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
 
 def to_plain(value: object, hint: Any = None) -> Plain:
     """The JSON value of a wire object, or of a field's value when its type hint is given."""
-    hint = type(value) if hint is None else hint
-    marker = marker_of(hint)
-    if isinstance(value, IntEnum):
-        return value.name.lower()
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return str(value) if marker == "amount" else value
-    if isinstance(value, bytes):
-        return format_address(value) if marker == "address" else value.hex()
-    if isinstance(value, str):
-        return value
-    if isinstance(value, tuple):
-        return [to_plain(item, _item_hint(hint)) for item in value]
-    assert is_dataclass(value), f"{type(value).__name__} is no wire object"
-    plain: dict[str, Plain] = {"type": tag_name(type(value))} if hasattr(value, "TAG") else {}
-    for name, field_hint in wire_fields(type(value)):
-        plain[name] = to_plain(getattr(value, name), field_hint)
-    return plain
+    known: Any = type(value) if hint is None else hint
+    return _writer(known)(value)
 
 
 def from_plain(hint: Any, plain: object, where: str = "") -> Any:
@@ -69,6 +53,35 @@ def marker_of(hint: Any) -> str | None:
 def tag_name(wire_class: type) -> str:
     """The name of a tagged union's member in JSON: `SetParameter` is `set_parameter`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", wire_class.__name__).lower()
+
+
+@cache
+def _writer(hint: Any) -> Callable[[Any], Plain]:
+    """What turns a value of a type into its JSON value: found out once for each type."""
+    bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    marker = marker_of(hint)
+    if typing.get_origin(bare) is tuple:
+        write_item = _writer(typing.get_args(bare)[0])
+        return lambda value: [write_item(item) for item in value]
+    if isinstance(bare, types.UnionType):
+        return to_plain
+    if is_dataclass(bare):
+        return _object_writer(bare)
+    assert isinstance(bare, type), f"{bare} is no type of a wire object"
+    if issubclass(bare, IntEnum):
+        return lambda value: str(value.name).lower()
+    if bare is bytes:
+        return format_address if marker == "address" else bytes.hex
+    if bare is int and marker == "amount":
+        return str
+    assert issubclass(bare, bool | int | str), f"{bare.__name__} is no wire object"
+    return lambda value: value
+
+
+def _object_writer(wire_class: Any) -> Callable[[Any], Plain]:
+    writers = [(name, _writer(hint)) for name, hint in wire_fields(wire_class)]
+    tag: dict[str, Plain] = {"type": tag_name(wire_class)} if hasattr(wire_class, "TAG") else {}
+    return lambda value: tag | {name: write(getattr(value, name)) for name, write in writers}
 
 
 def _from_plain(bare: Any, hint: Any, plain: object, where: str) -> Any:
@@ -146,8 +159,3 @@ def _expect(wanted: type, plain: object, where: str, words: str) -> Any:
     if not isinstance(plain, wanted) or (wanted is not bool and isinstance(plain, bool)):
         raise ValueError(f"{where or 'the value'} is {words}")
     return plain
-
-
-def _item_hint(hint: Any) -> Any:
-    bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    return typing.get_args(bare)[0] if typing.get_origin(bare) is tuple else None

@@ -153,10 +153,10 @@ async def test_transactions_of_an_account_are_replayed_as_the_explorer_lists_the
     address = format_address(story.chain.people["asker"].address)
     await line.subscribe("transactions", address=address, from_height=0)
     listed = (await client.get(f"/api/v1/accounts/{address}/transactions?limit=100&sort=oldest")).json["items"]
-    heard = []
+    heard: list[dict[str, Any]] = []
     while len(heard) < len(listed):
         heard += (await line.hear())["result"]["transactions"]
-    assert heard == listed
+    assert heard == [(await client.get(f"/api/v1/transactions/{each['id']}")).json for each in listed]
 
 
 async def test_a_failed_transaction_is_told_with_its_reason(line: Line, client: Client, story: Story) -> None:
