@@ -13,6 +13,7 @@ h1 { font-size: 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; }
 td.id { font-family: ui-monospace, monospace; overflow: hidden; text-overflow: ellipsis; max-width: 16rem; }
+nav { margin-top: 1.5rem; }
 nav a { margin-right: 1rem; }
 #state { opacity: .7; }
 """
@@ -27,11 +28,7 @@ function cell(row, text, name) {
   if (name) made.className = name;
   return made;
 }
-const events = new EventSource("/api/v1/events");
-events.addEventListener("open", () => { state.textContent = "live"; });
-events.addEventListener("error", () => { state.textContent = "connecting"; });
-events.addEventListener("block", (event) => {
-  const block = JSON.parse(event.data);
+function show(block) {
   const row = rows.insertRow(0);
   const link = document.createElement("a");
   link.href = "/api/v1/blocks/" + block.height;
@@ -43,7 +40,18 @@ events.addEventListener("block", (event) => {
   cell(row, block.epoch + " / " + block.view);
   cell(row, block.id, "id");
   while (rows.rows.length > 20) rows.deleteRow(-1);
-});
+}
+function follow(height) {
+  const events = new EventSource("/api/v1/events?from_height=" + height);
+  events.addEventListener("open", () => { state.textContent = "live"; });
+  events.addEventListener("error", () => { state.textContent = "connecting"; });
+  events.addEventListener("block", (event) => show(JSON.parse(event.data)));
+}
+fetch("/api/v1/blocks?limit=20").then((answer) => answer.json()).then((page) => {
+  const blocks = page.items.reverse();
+  blocks.forEach(show);
+  follow(blocks[blocks.length - 1].height + 1);
+}).catch(() => { state.textContent = "this node does not answer: reload"; });
 """
 
 _PAGE = """<!doctype html>
