@@ -11,7 +11,7 @@ from attribution.fit import FittedModel
 from attribution.request import AttributeRequest, AttributeResult, Model, Problem
 from devnet.data import Split
 from devnet.stage import Stage, StoryError
-from node.api import views
+from node.api import views_data
 from node.payloads import Attribute, BlobRef, CertificateClaim, RegisterModel, Snapshot, attribution_claim
 from node.primitives.amount import UNITS_PER_OPEN
 from node.primitives.crypto import ZERO_HASH, sha256
@@ -77,7 +77,7 @@ def load_model(stage: Stage, split: Split, datanet: str, model_id: str) -> Train
     return Trained(model_id=model_id, prepared=prepared, materials=materials, snapshot=snapshot)
 
 
-def compute_answers(split: Split, trained: Trained, questions: Sequence[views.QuestionView]) -> AttributeResult:
+def compute_answers(split: Split, trained: Trained, questions: Sequence[views_data.QuestionView]) -> AttributeResult:
     """What the engine says of questions, computed here."""
     queries = {sha256(patient.query): patient.query for patient in split.patients}
     asked = tuple(bytes.fromhex(question.query) for question in questions)
@@ -85,7 +85,7 @@ def compute_answers(split: Split, trained: Trained, questions: Sequence[views.Qu
     return compute(request, {**trained.materials, **queries}, trained.prepared)
 
 
-def claim_of(stage: Stage, split: Split, trained: Trained, questions: Sequence[views.QuestionView]) -> Attribute:
+def claim_of(stage: Stage, split: Split, trained: Trained, questions: Sequence[views_data.QuestionView]) -> Attribute:
     """The honest claim for questions."""
     return attribution_claim(
         stage.devnet.genesis.parameters,

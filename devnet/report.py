@@ -12,7 +12,7 @@ from devnet.data import CLINICS, Split
 from devnet.model import Trained, compute_answers
 from devnet.stage import Stage
 from devnet.story import DUPLICATE, FLIPPED
-from node.api import views
+from node.api import views, views_chain, views_data
 from node.primitives.amount import format_open
 from node.primitives.crypto import sha256
 
@@ -88,7 +88,7 @@ def make_report(stage: Stage, split: Split, trained: Trained) -> Report:
     truth = {sha256(patient.query).hex(): patient.label for patient in split.patients}
     right = sum(question.label == truth[question.query] for question in questions)
     commitments = [
-        stage.client.get(views.AttributionDetail, f"/attributions/{question.id}").attribution.influences_hash
+        stage.client.get(views_data.AttributionDetail, f"/attributions/{question.id}").attribution.influences_hash
         for question in questions
     ]
     honest = [each for each in contributors if each.role == "honest"]
@@ -181,7 +181,7 @@ def _contributor(stage: Stage, trained: Trained, number: int, means: dict[str, f
     name = f"clinic{number}"
     address = stage.address(name)
     role = "duplicate" if name == DUPLICATE else "flipped_labels" if name == FLIPPED else "honest"
-    records = list(stage.client.iterate(views.RecordView, f"/accounts/{address}/records"))
+    records = list(stage.client.iterate(views_data.RecordView, f"/accounts/{address}/records"))
     accepted = [each for each in records if each.status == "accepted" and each.contributor == address]
     assert len(accepted) <= len(trained.snapshot.contents), "a clinic's records stand in the snapshot"
     return Contributor(
@@ -194,7 +194,7 @@ def _contributor(stage: Stage, trained: Trained, number: int, means: dict[str, f
 
 
 def _paid(stage: Stage, address: str) -> int:
-    payments = stage.client.iterate(views.PaymentView, f"/accounts/{address}/payments")
+    payments = stage.client.iterate(views_data.PaymentView, f"/accounts/{address}/payments")
     return sum(int(each.amount_units) for each in payments)
 
 
@@ -209,7 +209,7 @@ def _mean_influences(stage: Stage, trained: Trained, influences: list[tuple[int,
     owners: dict[bytes, str] = {}
     for number in range(1, CLINICS + 1):
         address = stage.address(f"clinic{number}")
-        for record in stage.client.iterate(views.RecordView, f"/accounts/{address}/records"):
+        for record in stage.client.iterate(views_data.RecordView, f"/accounts/{address}/records"):
             if record.contributor == address:
                 owners[bytes.fromhex(record.content)] = address
     sums: dict[str, int] = {}
@@ -227,7 +227,7 @@ def _state_roots(stage: Stage) -> tuple[int, tuple[str, ...]]:
     height = max(client.height() for client in stage.clients)
     for client in stage.clients:
         client.wait_for_height(height)
-    headers = [client.call_as(views.BlockView, "block", height=height).header for client in stage.clients]
+    headers = [client.call_as(views_chain.BlockView, "block", height=height).header for client in stage.clients]
     return height, tuple(header.state_root for header in headers)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from devnet.launcher import Launcher
 from devnet.topology import Devnet
-from node.api import views
+from node.api import views, views_chain, views_data
 from node.client import CallFailed, Client
 from node.primitives.address import format_address
 
@@ -60,7 +60,9 @@ class Stage:
         """The address of an account of the devnet."""
         return format_address(self.devnet.accounts[name].address)
 
-    def do(self, name: str, payload: object, blobs: Sequence[bytes] = (), *, node: int = 0) -> views.TransactionView:
+    def do(
+        self, name: str, payload: object, blobs: Sequence[bytes] = (), *, node: int = 0
+    ) -> views_chain.TransactionView:
         """Has an account send a payload through a node; returns once it is final on the first node too."""
         client = self.clients[node % len(self.clients)]
         key = self.devnet.accounts[name]
@@ -83,35 +85,37 @@ class Stage:
 
     # What the chain knows.
 
-    def datanet(self, datanet: str) -> views.DatanetView:
+    def datanet(self, datanet: str) -> views_data.DatanetView:
         """A datanet."""
-        return self.client.get(views.DatanetView, f"/datanets/{datanet}")
+        return self.client.get(views_data.DatanetView, f"/datanets/{datanet}")
 
-    def model(self, model_id: str) -> views.ModelView:
+    def model(self, model_id: str) -> views_data.ModelView:
         """A model."""
-        return self.client.get(views.ModelView, f"/models/{model_id}")
+        return self.client.get(views_data.ModelView, f"/models/{model_id}")
 
-    def contributions(self, datanet: str) -> list[views.ContributionView]:
+    def contributions(self, datanet: str) -> list[views_data.ContributionView]:
         """Contributions to a datanet, elder first."""
-        return list(self.client.iterate(views.ContributionView, f"/datanets/{datanet}/contributions", sort="oldest"))
+        return list(
+            self.client.iterate(views_data.ContributionView, f"/datanets/{datanet}/contributions", sort="oldest")
+        )
 
-    def questions(self, model_id: str) -> list[views.QuestionView]:
+    def questions(self, model_id: str) -> list[views_data.QuestionView]:
         """Questions to a model, elder first."""
-        return list(self.client.iterate(views.QuestionView, f"/models/{model_id}/questions", sort="oldest"))
+        return list(self.client.iterate(views_data.QuestionView, f"/models/{model_id}/questions", sort="oldest"))
 
-    def records(self, datanet: str) -> list[views.RecordView]:
+    def records(self, datanet: str) -> list[views_data.RecordView]:
         """Accepted records of a datanet, in the order they were accepted in."""
-        records = self.client.iterate(views.RecordView, f"/datanets/{datanet}/records")
+        records = self.client.iterate(views_data.RecordView, f"/datanets/{datanet}/records")
         return sorted((each for each in records if each.status == "accepted"), key=lambda each: each.position)
 
-    def transactions(self, address: str) -> list[views.TransactionSummary]:
+    def transactions(self, address: str) -> list[views_chain.TransactionSummary]:
         """Transactions that concern an account."""
-        return list(self.client.iterate(views.TransactionSummary, f"/accounts/{address}/transactions"))
+        return list(self.client.iterate(views_chain.TransactionSummary, f"/accounts/{address}/transactions"))
 
     def events(self, address: str, name: str) -> list[dict[str, Any]]:
         """Events of one kind in the transactions that an account sent."""
         sent = [each.id for each in self.transactions(address) if each.sender == address]
-        found = [self.client.get(views.TransactionView, f"/transactions/{each}") for each in sent]
+        found = [self.client.get(views_chain.TransactionView, f"/transactions/{each}") for each in sent]
         return [event.payload for each in found for event in each.events if event.name == name]
 
     def fetch(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -27,7 +27,7 @@ from devnet.model import (
     registration,
 )
 from devnet.stage import STEP_TIMEOUT_S, Refusal, Stage, StoryError, batches
-from node.api import views
+from node.api import views, views_chain, views_data
 from node.client import CallFailed
 from node.payloads import (
     Ask,
@@ -100,7 +100,7 @@ def lock_bonds(stage: Stage) -> None:
 
 def open_datanet(stage: Stage, split: Split) -> str:
     """A datanet for tumour measurements; its id."""
-    for known in stage.client.iterate(views.DatanetView, "/datanets"):
+    for known in stage.client.iterate(views_data.DatanetView, "/datanets"):
         if known.name == DATANET:
             return known.id
     columns = tuple(
@@ -170,7 +170,7 @@ def commit_holdout(stage: Stage, split: Split, datanet: str) -> None:
 
 def register_model(stage: Stage, split: Split, datanet: str) -> str:
     """The developer trains and registers; before, a certificate for other records is refused. Returns the id."""
-    for known in stage.client.iterate(views.ModelView, f"/datanets/{datanet}/models"):
+    for known in stage.client.iterate(views_data.ModelView, f"/datanets/{datanet}/models"):
         if known.name == MODEL:
             return known.id
     contents = [bytes.fromhex(each.content) for each in stage.records(datanet)]
@@ -206,7 +206,7 @@ def measure(stage: Stage, split: Split, datanet: str, trained: Trained) -> None:
     stage.client.wait_for_height(last_height + 1, timeout_s=STEP_TIMEOUT_S)
     holdout = stage.datanet(datanet).holdout
     assert holdout is not None, "the holdout is committed"
-    seed = stage.client.call_as(views.BlockView, "block", height=last_height).header.id
+    seed = stage.client.call_as(views_chain.BlockView, "block", height=last_height).header.id
     drawn = holdout.used[0] if holdout.used else int(seed, 16) % holdout.chunk_count
     points, chunks = split.holdout[drawn], holdout_chunks(stage, split)
     if not holdout.used:
@@ -290,7 +290,7 @@ def have_a_lie_nullified(stage: Stage, false_claim: Attribute) -> None:
     height = stage.client.height() + 3
     for client in stage.clients:
         client.wait_for_height(height, timeout_s=STEP_TIMEOUT_S)
-        recent = client.get(views.Page[views.BlockSummary], "/blocks", limit=100).items
+        recent = client.get(views.Page[views_chain.BlockSummary], "/blocks", limit=100).items
         if (told["epoch"], told["view"]) in {(each.epoch, each.view) for each in recent}:
             raise StoryError("the lie became a block")
     message = f"view {told['view']} of epoch {told['epoch']} was nullified; the chain goes on at height {height}"

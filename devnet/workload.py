@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from devnet.topology import Devnet
-from node.api import views
+from node.api import views_chain
 from node.client import AsyncClient, CallFailed
 from node.payloads import Transfer
 from node.primitives.codec import encode
@@ -164,7 +164,7 @@ async def _broadcast(client: AsyncClient, batch: Sequence[Signed], outcome: Outc
 async def _watch(client: AsyncClient, outcome: Outcome, *, is_first: bool, mine: set[str]) -> None:
     async for news in client.subscribe("blocks"):
         now_s = time.monotonic()
-        block = msgspec.convert(news, views.BlockNews)
+        block = msgspec.convert(news, views_chain.BlockNews)
         if is_first:
             outcome.block_s.append(now_s)
         for each in block.transactions:

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, TypeVar
 import aiohttp
 import msgspec
 
-from node.api import views
+from node.api import views, views_chain
 from node.errors import NetworkError, OpenLedgerError, TransactionReason
 from node.execution.registry import KIND_OF
 from node.primitives.address import format_address
@@ -54,7 +54,7 @@ class CallFailed(OpenLedgerError):
 class TransactionFailed(OpenLedgerError):
     """A transaction is final, but had no effect: the fee is paid, the nonce used."""
 
-    def __init__(self, transaction: views.TransactionView) -> None:
+    def __init__(self, transaction: views_chain.TransactionView) -> None:
         super().__init__(f"final in block {transaction.height}, but failed ({transaction.failure}): {transaction.hint}")
         self.reason = transaction.failure
         self.hint = transaction.hint
@@ -130,7 +130,7 @@ class AsyncClient:
         valid_until_height: int | None = None,
         blobs: Sequence[bytes] = (),
         timeout_s: float = WAIT_TIMEOUT_S,
-    ) -> views.TransactionView:
+    ) -> views_chain.TransactionView:
         """`send`, then waits until it is final. Raises: CallFailed, TransactionFailed, NetworkError (timeout too)."""
         transaction_id = await self.send(
             key,
@@ -177,13 +177,13 @@ class AsyncClient:
             fee_units = await self.fee(signed(AMOUNT_END - 1))  # no fee makes the bytes longer
         return signed(fee_units)
 
-    async def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
+    async def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views_chain.TransactionView:
         """A transaction once it is final. Raises: CallFailed when it was dropped, TransactionFailed, NetworkError."""
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         while True:
-            status = await self.call_as(views.TransactionStatus, "tx_status", id=transaction_id)
+            status = await self.call_as(views_chain.TransactionStatus, "tx_status", id=transaction_id)
             if status.status == "final":
-                answer = await self.call_as(views.TransactionAnswer, "tx", id=transaction_id)
+                answer = await self.call_as(views_chain.TransactionAnswer, "tx", id=transaction_id)
                 if answer.transaction.failure:
                     raise TransactionFailed(answer.transaction)
                 return answer.transaction
@@ -198,7 +198,9 @@ class AsyncClient:
         calls = [("broadcast_tx_sync", {"transaction": each.hex()}) for each in transactions]
         answers = await self.batch(calls)
         return [
-            each if isinstance(each, CallFailed) else msgspec.json.decode(each, type=views.Admission).transaction_id
+            each
+            if isinstance(each, CallFailed)
+            else msgspec.json.decode(each, type=views_chain.Admission).transaction_id
             for each in answers
         ]
 
@@ -248,7 +250,7 @@ class AsyncClient:
 
     async def fee(self, transaction: bytes) -> int:
         """The smallest fee of a transaction, in base units."""
-        return int((await self.call_as(views.FeeView, "fee", transaction=transaction.hex())).fee_units)
+        return int((await self.call_as(views_chain.FeeView, "fee", transaction=transaction.hex())).fee_units)
 
     # Anything.
 
@@ -387,7 +389,7 @@ class Client:
         """See `AsyncClient.send`."""
         return self._run(self._client.send(key, payload, **options))
 
-    def submit_and_wait(self, key: PrivateKey, payload: object, **options: Any) -> views.TransactionView:
+    def submit_and_wait(self, key: PrivateKey, payload: object, **options: Any) -> views_chain.TransactionView:
         """See `AsyncClient.submit_and_wait`."""
         return self._run(self._client.submit_and_wait(key, payload, **options))
 
@@ -399,7 +401,7 @@ class Client:
         """See `AsyncClient.batch`."""
         return self._run(self._client.batch(calls))
 
-    def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views.TransactionView:
+    def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views_chain.TransactionView:
         """See `AsyncClient.wait_for`."""
         return self._run(self._client.wait_for(transaction_id, timeout_s=timeout_s))
 

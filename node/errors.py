@@ -75,10 +75,6 @@ class TransactionReason(Reason):
         "Another transaction has this nonce: a replacement pays at least a tenth more.",
     )
     MEMPOOL_FULL = "mempool_full", "The mempool is full of better-paying transactions: raise the fee or try later."
-    ACCOUNT_QUEUE_FULL = (
-        "account_queue_full",
-        "The account has too many pending transactions: wait until some are final.",
-    )
     BLOB_MISSING = "blob_missing", "The node does not hold the bytes the transaction refers to: upload the blob first."
     CLAIM_PENDING = "claim_pending", "One computation of a sender runs at a time: wait for the earlier one."
     SENDER_BARRED = "sender_barred", "The sender made a false claim on this node a short while ago."
@@ -99,7 +95,6 @@ class TransactionReason(Reason):
         "conflict_of_interest",
         "Owner, contributors and reviewers of one model are distinct accounts.",
     )
-    DUPLICATE_RECORD = "duplicate_record", "A record stands in the registry already: half its bond is burned."
     NOT_ADMISSIBLE = "not_admissible", "The proposal would break a bound of the chain or leave no bonded quorum."
     WRONG_STATUS = "wrong_status", "The object is not in the state this needs."
     STALE_SNAPSHOT = (
@@ -116,14 +111,12 @@ class TransactionReason(Reason):
 class BlockReason(Reason):
     """Why a proposed or synced block was refused."""
 
-    MALFORMED = "malformed", "The bytes are not a canonical block."
     TOO_LARGE = "too_large", "The block is larger than the chain's limit."
     WRONG_VERSION = "wrong_version", "The block's protocol version is not the state's: upgrade this node."
     WRONG_CHAIN = "wrong_chain", "The block belongs to another chain."
     WRONG_PARENT = "wrong_parent", "Height, epoch or parent do not continue the chain."
     WRONG_PROPOSER = "wrong_proposer", "The proposer does not lead the block's view."
     BAD_TIME = "bad_time", "The block's time is not after its parent's."
-    TIME_AHEAD = "time_ahead", "The block's time is ahead of this node's clock."
     WRONG_SET = "wrong_set", "The validator set or the parameters named are not those that govern the block."
     BAD_TRANSACTION = "bad_transaction", "A transaction that makes a block invalid is in it."
     TOO_MUCH_WORK = "too_much_work", "The block's metered work is above the chain's limit."

@@ -148,11 +148,11 @@ class Mempool:
         entry = Entry(candidate=candidate, admitted_ms=now_ms)
         known = self._queues.get(transaction.sender)
         replaced = known.entries.get(transaction.nonce) if known is not None else None
+        leaving = self._victims(entry, replaced)  # nothing leaves before it is sure that the new one fits
         if replaced is not None:
-            self._remove(replaced)
-            gone = [replaced.candidate]
-        else:
-            gone = self._make_room(entry)
+            leaving.insert(0, replaced)
+        for each in leaving:
+            self._remove(each)
         queue = self._queues.get(transaction.sender)
         if queue is None:
             queue = self._queues[transaction.sender] = Queue(next_nonce=account_nonce, ready_end=account_nonce)
@@ -166,7 +166,7 @@ class Mempool:
         self._expiring.setdefault(transaction.valid_until_height, set()).add(candidate.id)
         heapq.heappush(self._cheapest, (entry.fee_rate, candidate.id))
         self._size_bytes += len(candidate.data)
-        return tuple(gone)
+        return tuple(each.candidate for each in leaving)
 
     def select(self, nonce_of: NonceOf, limit: int, limit_bytes: int) -> list[Candidate]:
         """What a block should carry: the best-paying first, each account's in order of nonces."""
@@ -198,12 +198,10 @@ class Mempool:
         entry = self._by_id.get(transaction_id)
         if entry is None:
             return ()
-        transaction = entry.candidate.transaction
-        entries = self._queues[transaction.sender].entries
-        later = [entries[nonce] for nonce in entries if nonce > transaction.nonce]
-        for each in (entry, *later):
+        leaving = self._with_later(entry)
+        for each in leaving:
             self._remove(each)
-        return tuple(each.candidate for each in (entry, *later))
+        return tuple(each.candidate for each in leaving)
 
     def on_final(self, included: Iterable[Candidate], height: int, nonce_of: NonceOf) -> tuple[Candidate, ...]:
         """A block is final: what it carried, what its senders can no longer use, and what expired goes.
@@ -235,23 +233,44 @@ class Mempool:
                 dropped.extend(self.remove(transaction_id))
         return tuple(dropped)
 
-    def _make_room(self, entry: Entry) -> list[Candidate]:
-        size_bytes = len(entry.candidate.data)
-        evicted: list[Candidate] = []
-        while self._by_id and (
-            len(self._by_id) >= MOST_TRANSACTIONS or self._size_bytes + size_bytes > LARGEST_SIZE_BYTES
-        ):
-            fee_rate, transaction_id = self._cheapest[0]
-            if transaction_id not in self._by_id:
-                heapq.heappop(self._cheapest)
-                continue
-            is_same_sender = (
-                self._by_id[transaction_id].candidate.transaction.sender == entry.candidate.transaction.sender
-            )
-            if fee_rate >= entry.fee_rate or is_same_sender:
-                raise TransactionRejected(TransactionReason.MEMPOOL_FULL)
-            evicted.extend(self.remove(transaction_id))
-        return evicted
+    def _victims(self, entry: Entry, replaced: Entry | None) -> list[Entry]:
+        """The cheapest that make room for a transaction, each with what its account sent after it.
+
+        Raises: TransactionRejected MEMPOOL_FULL when it is the cheapest itself.
+        """
+        sender = entry.candidate.transaction.sender
+        count, size_bytes = len(self._by_id) + 1, self._size_bytes + len(entry.candidate.data)
+        if replaced is not None:
+            count, size_bytes = count - 1, size_bytes - len(replaced.candidate.data)
+        victims: dict[bytes, Entry] = {}
+        looked_at: list[tuple[int, bytes]] = []
+        try:
+            while count > MOST_TRANSACTIONS or size_bytes > LARGEST_SIZE_BYTES:
+                if not self._cheapest:
+                    raise TransactionRejected(TransactionReason.MEMPOOL_FULL)
+                fee_rate, transaction_id = heapq.heappop(self._cheapest)
+                cheapest = self._by_id.get(transaction_id)
+                if cheapest is None:
+                    continue
+                looked_at.append((fee_rate, transaction_id))
+                if cheapest is replaced or transaction_id in victims:
+                    continue
+                if fee_rate >= entry.fee_rate or cheapest.candidate.transaction.sender == sender:
+                    raise TransactionRejected(TransactionReason.MEMPOOL_FULL)
+                for each in self._with_later(cheapest):
+                    if each.candidate.id not in victims:
+                        victims[each.candidate.id] = each
+                        count, size_bytes = count - 1, size_bytes - len(each.candidate.data)
+        finally:
+            for each_looked_at in looked_at:
+                heapq.heappush(self._cheapest, each_looked_at)
+        return list(victims.values())
+
+    def _with_later(self, entry: Entry) -> list[Entry]:
+        """A transaction and what its account sent after it, which could not be used without it."""
+        transaction = entry.candidate.transaction
+        entries = self._queues[transaction.sender].entries
+        return [entry, *(each for nonce, each in entries.items() if nonce > transaction.nonce)]
 
     def _remove(self, entry: Entry) -> None:
         candidate = entry.candidate

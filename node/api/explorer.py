@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from node.api import explorer_data, methods, present, requests, views
+from node.api import explorer_data, methods, present, requests, views, views_chain, views_data
 from node.api.pages import BUILT_AT_ONCE, begin_page, build_each, end_page, entries_of, need
 from node.api.search import search
 from node.api.source import Source
@@ -50,7 +50,7 @@ class Route:
 # Blocks and transactions.
 
 
-async def list_blocks(source: Source, parameters: requests.Listing) -> views.Page[views.BlockSummary]:
+async def list_blocks(source: Source, parameters: requests.Listing) -> views.Page[views_chain.BlockSummary]:
     """Final blocks."""
     tip, is_oldest_first = source.tip_height, parameters.sort == "oldest"
     scope, after = begin_page(source, parameters, "blocks", HEIGHT_SIZE_BYTES)
@@ -65,12 +65,12 @@ async def list_blocks(source: Source, parameters: requests.Listing) -> views.Pag
     return end_page(parameters, scope, [item for item in items if item is not None], end)
 
 
-async def get_block(source: Source, parameters: requests.BlockPath) -> views.BlockDetail:
+async def get_block(source: Source, parameters: requests.BlockPath) -> views_chain.BlockDetail:
     """A block by height or id."""
     stored = await methods.stored_block(source, *_block_name(parameters.block))
     summary = await source.block_summary(stored.header.height)
     assert summary is not None, "the block is stored"
-    return views.BlockDetail(
+    return views_chain.BlockDetail(
         summary=summary,
         header=present.header(stored.header, stored.block_id),
         is_finalised_directly=source.replica.blocks.certificate(stored.header.height) is not None,
@@ -79,7 +79,7 @@ async def get_block(source: Source, parameters: requests.BlockPath) -> views.Blo
 
 async def list_block_transactions(
     source: Source, parameters: requests.BlockListing
-) -> views.Page[views.TransactionSummary]:
+) -> views.Page[views_chain.TransactionSummary]:
     """A block's transactions; `oldest` is the order they were executed in."""
     stored = await methods.stored_block(source, *_block_name(parameters.block))
     height, count = stored.header.height, len(stored.receipts)
@@ -94,7 +94,7 @@ async def list_block_transactions(
     return end_page(parameters, scope, items, shown[-1] if len(indices) > len(shown) else None)
 
 
-async def list_transactions(source: Source, parameters: requests.Listing) -> views.Page[views.TransactionSummary]:
+async def list_transactions(source: Source, parameters: requests.Listing) -> views.Page[views_chain.TransactionSummary]:
     """Final transactions."""
     scope, after = begin_page(source, parameters, "transactions", PLACE_SIZE_BYTES)
     is_oldest_first = parameters.sort == "oldest"
@@ -104,7 +104,7 @@ async def list_transactions(source: Source, parameters: requests.Listing) -> vie
     return end_page(parameters, scope, items, shown[-1] if len(places) > len(shown) else None)
 
 
-async def get_transaction(source: Source, parameters: requests.IdPath) -> views.TransactionView:
+async def get_transaction(source: Source, parameters: requests.IdPath) -> views_chain.TransactionView:
     """A final transaction."""
     return (await methods.tx(source, requests.TransactionParameters(id=parameters.id))).transaction
 
@@ -119,7 +119,7 @@ def get_account(source: Source, parameters: requests.AddressPath) -> views.Accou
 
 async def list_account_transactions(
     source: Source, parameters: requests.AddressListing
-) -> views.Page[views.TransactionSummary]:
+) -> views.Page[views_chain.TransactionSummary]:
     """Transactions an account sent, was paid by, or is named in."""
     address = methods.address_of(parameters.address)
     entries, scope, end = entries_of(source, parameters, Shelf.ACCOUNT_TRANSACTIONS, address, PLACE_SIZE_BYTES)
@@ -189,7 +189,7 @@ async def follow_blocks(source: Source, parameters: requests.EventsQuery) -> Asy
 # Helpers.
 
 
-async def _transactions(source: Source, places: Sequence[bytes]) -> list[views.TransactionSummary]:
+async def _transactions(source: Source, places: Sequence[bytes]) -> list[views_chain.TransactionSummary]:
     found = []
     for number, place in enumerate(places, 1):
         height, index, _ = split_position(place)
@@ -212,97 +212,111 @@ def _route(
 
 
 ROUTES: Sequence[Route] = (
-    _route("/blocks", requests.Listing, views.Page[views.BlockSummary], list_blocks),
-    _route("/blocks/{block}", requests.BlockPath, views.BlockDetail, get_block),
+    _route("/blocks", requests.Listing, views.Page[views_chain.BlockSummary], list_blocks),
+    _route("/blocks/{block}", requests.BlockPath, views_chain.BlockDetail, get_block),
     _route(
         "/blocks/{block}/transactions",
         requests.BlockListing,
-        views.Page[views.TransactionSummary],
+        views.Page[views_chain.TransactionSummary],
         list_block_transactions,
     ),
-    _route("/transactions", requests.Listing, views.Page[views.TransactionSummary], list_transactions),
-    _route("/transactions/{id}", requests.IdPath, views.TransactionView, get_transaction),
+    _route("/transactions", requests.Listing, views.Page[views_chain.TransactionSummary], list_transactions),
+    _route("/transactions/{id}", requests.IdPath, views_chain.TransactionView, get_transaction),
     _route("/accounts/{address}", requests.AddressPath, views.AccountView, get_account),
     _route(
         "/accounts/{address}/transactions",
         requests.AddressListing,
-        views.Page[views.TransactionSummary],
+        views.Page[views_chain.TransactionSummary],
         list_account_transactions,
     ),
     _route(
         "/accounts/{address}/payments",
         requests.AddressListing,
-        views.Page[views.PaymentView],
+        views.Page[views_data.PaymentView],
         explorer_data.list_account_payments,
     ),
     _route(
         "/accounts/{address}/records",
         requests.AddressListing,
-        views.Page[views.RecordView],
+        views.Page[views_data.RecordView],
         explorer_data.list_account_records,
     ),
     _route(
         "/accounts/{address}/contributions",
         requests.AddressListing,
-        views.Page[views.ContributionView],
+        views.Page[views_data.ContributionView],
         explorer_data.list_account_contributions,
     ),
     _route(
         "/accounts/{address}/models",
         requests.AddressListing,
-        views.Page[views.ModelView],
+        views.Page[views_data.ModelView],
         explorer_data.list_account_models,
     ),
     _route(
         "/accounts/{address}/questions",
         requests.AddressListing,
-        views.Page[views.QuestionView],
+        views.Page[views_data.QuestionView],
         explorer_data.list_account_questions,
     ),
     _route("/validators", requests.EpochParameters, views.ValidatorSetView, get_validators),
-    _route("/datanets", requests.Listing, views.Page[views.DatanetView], explorer_data.list_datanets),
-    _route("/datanets/{id}", requests.IdPath, views.DatanetView, explorer_data.get_datanet),
+    _route("/datanets", requests.Listing, views.Page[views_data.DatanetView], explorer_data.list_datanets),
+    _route("/datanets/{id}", requests.IdPath, views_data.DatanetView, explorer_data.get_datanet),
     _route(
-        "/datanets/{id}/records", requests.IdListing, views.Page[views.RecordView], explorer_data.list_datanet_records
+        "/datanets/{id}/records",
+        requests.IdListing,
+        views.Page[views_data.RecordView],
+        explorer_data.list_datanet_records,
     ),
     _route(
         "/datanets/{id}/contributions",
         requests.IdListing,
-        views.Page[views.ContributionView],
+        views.Page[views_data.ContributionView],
         explorer_data.list_datanet_contributions,
     ),
-    _route("/datanets/{id}/models", requests.IdListing, views.Page[views.ModelView], explorer_data.list_datanet_models),
-    _route("/contributions/{id}", requests.IdPath, views.ContributionDetail, explorer_data.get_contribution),
-    _route("/records/{id}", requests.IdPath, views.ContentView, explorer_data.get_record),
     _route(
-        "/records/{id}/payments", requests.IdListing, views.Page[views.PaymentView], explorer_data.list_record_payments
+        "/datanets/{id}/models", requests.IdListing, views.Page[views_data.ModelView], explorer_data.list_datanet_models
     ),
-    _route("/models", requests.Listing, views.Page[views.ModelView], explorer_data.list_models),
-    _route("/models/{id}", requests.IdPath, views.ModelView, explorer_data.get_model),
+    _route("/contributions/{id}", requests.IdPath, views_data.ContributionDetail, explorer_data.get_contribution),
+    _route("/records/{id}", requests.IdPath, views_data.ContentView, explorer_data.get_record),
     _route(
-        "/models/{id}/questions", requests.IdListing, views.Page[views.QuestionView], explorer_data.list_model_questions
+        "/records/{id}/payments",
+        requests.IdListing,
+        views.Page[views_data.PaymentView],
+        explorer_data.list_record_payments,
+    ),
+    _route("/models", requests.Listing, views.Page[views_data.ModelView], explorer_data.list_models),
+    _route("/models/{id}", requests.IdPath, views_data.ModelView, explorer_data.get_model),
+    _route(
+        "/models/{id}/questions",
+        requests.IdListing,
+        views.Page[views_data.QuestionView],
+        explorer_data.list_model_questions,
     ),
     _route(
         "/models/{id}/attributions",
         requests.IdListing,
-        views.Page[views.AttributionView],
+        views.Page[views_data.AttributionView],
         explorer_data.list_model_attributions,
     ),
     _route(
-        "/models/{id}/payments", requests.IdListing, views.Page[views.PaymentView], explorer_data.list_model_payments
+        "/models/{id}/payments",
+        requests.IdListing,
+        views.Page[views_data.PaymentView],
+        explorer_data.list_model_payments,
     ),
-    _route("/questions", requests.Listing, views.Page[views.QuestionView], explorer_data.list_questions),
-    _route("/questions/{id}", requests.IdPath, views.QuestionView, explorer_data.get_question),
-    _route("/attributions", requests.Listing, views.Page[views.AttributionView], explorer_data.list_attributions),
-    _route("/attributions/{id}", requests.IdPath, views.AttributionDetail, explorer_data.get_attribution),
-    _route("/payments", requests.Listing, views.Page[views.PaymentView], explorer_data.list_payments),
-    _route("/payments/{id}", requests.PaymentPath, views.PaymentWhy, explorer_data.get_payment),
+    _route("/questions", requests.Listing, views.Page[views_data.QuestionView], explorer_data.list_questions),
+    _route("/questions/{id}", requests.IdPath, views_data.QuestionView, explorer_data.get_question),
+    _route("/attributions", requests.Listing, views.Page[views_data.AttributionView], explorer_data.list_attributions),
+    _route("/attributions/{id}", requests.IdPath, views_data.AttributionDetail, explorer_data.get_attribution),
+    _route("/payments", requests.Listing, views.Page[views_data.PaymentView], explorer_data.list_payments),
+    _route("/payments/{id}", requests.PaymentPath, views_data.PaymentWhy, explorer_data.get_payment),
     _route("/proposals", requests.Listing, views.Page[views.ProposalView], list_proposals),
     _route("/proposals/{id}", requests.IdPath, views.ProposalView, get_proposal),
     _route("/contents/{id}", requests.IdPath, bytes, get_content, media_type=BYTES),
     _route("/search", requests.SearchQuery, views.SearchAnswer, search),
     _route("/stats", requests.NoQuery, views.StatsView, get_stats),
     _route("/stats/days", requests.DaysQuery, list[views.DayView], list_days),
-    _route("/events", requests.EventsQuery, views.BlockSummary, follow_blocks, media_type=EVENTS),
+    _route("/events", requests.EventsQuery, views_chain.BlockSummary, follow_blocks, media_type=EVENTS),
 )
 """Every route."""

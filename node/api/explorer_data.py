@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.api import methods, present_data, requests, views
+from node.api import methods, present_data, requests, views, views_data
 from node.api.pages import build_each, end_page, entries_of, need
 from node.api.source import Source
 from node.errors import RequestReason, RequestRejected
@@ -18,30 +18,36 @@ from node.types.transaction import decode_transaction
 # Of an account.
 
 
-async def list_account_payments(source: Source, parameters: requests.AddressListing) -> views.Page[views.PaymentView]:
+async def list_account_payments(
+    source: Source, parameters: requests.AddressListing
+) -> views.Page[views_data.PaymentView]:
     """Payments an account's records earned."""
     return await _payments(source, parameters, Shelf.PAYMENTS_OF_ACCOUNT, methods.address_of(parameters.address))
 
 
-async def list_account_records(source: Source, parameters: requests.AddressListing) -> views.Page[views.RecordView]:
+async def list_account_records(
+    source: Source, parameters: requests.AddressListing
+) -> views.Page[views_data.RecordView]:
     """Records an account offered."""
     return await _records(source, parameters, Shelf.RECORDS_OF_ACCOUNT, methods.address_of(parameters.address))
 
 
 async def list_account_contributions(
     source: Source, parameters: requests.AddressListing
-) -> views.Page[views.ContributionView]:
+) -> views.Page[views_data.ContributionView]:
     """Contributions of an account."""
     owner = methods.address_of(parameters.address)
     return await _contributions(source, parameters, Shelf.CONTRIBUTIONS_OF_ACCOUNT, owner)
 
 
-async def list_account_models(source: Source, parameters: requests.AddressListing) -> views.Page[views.ModelView]:
+async def list_account_models(source: Source, parameters: requests.AddressListing) -> views.Page[views_data.ModelView]:
     """Models an account registered or was handed."""
     return await _models(source, parameters, Shelf.MODELS_OF_OWNER, methods.address_of(parameters.address))
 
 
-async def list_account_questions(source: Source, parameters: requests.AddressListing) -> views.Page[views.QuestionView]:
+async def list_account_questions(
+    source: Source, parameters: requests.AddressListing
+) -> views.Page[views_data.QuestionView]:
     """Questions of an account."""
     return await _questions(source, parameters, Shelf.QUESTIONS_OF_ASKER, methods.address_of(parameters.address))
 
@@ -49,47 +55,47 @@ async def list_account_questions(source: Source, parameters: requests.AddressLis
 # Datanets, records, models.
 
 
-async def list_datanets(source: Source, parameters: requests.Listing) -> views.Page[views.DatanetView]:
+async def list_datanets(source: Source, parameters: requests.Listing) -> views.Page[views_data.DatanetView]:
     """Datanets."""
     entries, scope, end = entries_of(source, parameters, Shelf.DATANETS, b"")
     items = await build_each(entries, lambda entry: _datanet(source, entry.value))
     return end_page(parameters, scope, items, end)
 
 
-def get_datanet(source: Source, parameters: requests.IdPath) -> views.DatanetView:
+def get_datanet(source: Source, parameters: requests.IdPath) -> views_data.DatanetView:
     """A datanet."""
     datanet_id = bytes.fromhex(parameters.id)
     need(DATANETS.get(source.replica.state, datanet_id), "datanet")
     return _datanet(source, datanet_id)
 
 
-async def list_datanet_records(source: Source, parameters: requests.IdListing) -> views.Page[views.RecordView]:
+async def list_datanet_records(source: Source, parameters: requests.IdListing) -> views.Page[views_data.RecordView]:
     """Records that were offered to a datanet."""
     return await _records(source, parameters, Shelf.RECORDS_OF_DATANET, bytes.fromhex(parameters.id))
 
 
 async def list_datanet_contributions(
     source: Source, parameters: requests.IdListing
-) -> views.Page[views.ContributionView]:
+) -> views.Page[views_data.ContributionView]:
     """Contributions to a datanet."""
     return await _contributions(source, parameters, Shelf.CONTRIBUTIONS_OF_DATANET, bytes.fromhex(parameters.id))
 
 
-async def list_datanet_models(source: Source, parameters: requests.IdListing) -> views.Page[views.ModelView]:
+async def list_datanet_models(source: Source, parameters: requests.IdListing) -> views.Page[views_data.ModelView]:
     """Models that were trained on a datanet, retired ones included."""
     return await _models(source, parameters, Shelf.MODELS_OF_DATANET, bytes.fromhex(parameters.id))
 
 
-def get_contribution(source: Source, parameters: requests.IdPath) -> views.ContributionDetail:
+def get_contribution(source: Source, parameters: requests.IdPath) -> views_data.ContributionDetail:
     """A contribution with its records."""
     contribution_id = bytes.fromhex(parameters.id)
     known = need(CONTRIBUTIONS.get(source.replica.state, contribution_id), "contribution")
-    return views.ContributionDetail(
+    return views_data.ContributionDetail(
         contribution=present_data.contribution(contribution_id, known), records=[each.hex() for each in known.records]
     )
 
 
-def get_record(source: Source, parameters: requests.IdPath) -> views.ContentView:
+def get_record(source: Source, parameters: requests.IdPath) -> views_data.ContentView:
     """A content and the records that are these bytes."""
     content_hash = bytes.fromhex(parameters.id)
     state, is_public = source.replica.state, source.replica.blobs.is_public(content_hash)
@@ -99,34 +105,36 @@ def get_record(source: Source, parameters: requests.IdPath) -> views.ContentView
     return shown
 
 
-async def list_record_payments(source: Source, parameters: requests.IdListing) -> views.Page[views.PaymentView]:
+async def list_record_payments(source: Source, parameters: requests.IdListing) -> views.Page[views_data.PaymentView]:
     """Payments a record earned."""
     return await _payments(source, parameters, Shelf.PAYMENTS_OF_RECORD, bytes.fromhex(parameters.id))
 
 
-async def list_models(source: Source, parameters: requests.Listing) -> views.Page[views.ModelView]:
+async def list_models(source: Source, parameters: requests.Listing) -> views.Page[views_data.ModelView]:
     """Models, retired ones included."""
     return await _models(source, parameters, Shelf.MODELS, b"")
 
 
-def get_model(source: Source, parameters: requests.IdPath) -> views.ModelView:
+def get_model(source: Source, parameters: requests.IdPath) -> views_data.ModelView:
     """A model."""
     model_id = bytes.fromhex(parameters.id)
     need(MODELS.get(source.replica.state, model_id), "model")
     return _model(source, model_id)
 
 
-async def list_model_questions(source: Source, parameters: requests.IdListing) -> views.Page[views.QuestionView]:
+async def list_model_questions(source: Source, parameters: requests.IdListing) -> views.Page[views_data.QuestionView]:
     """Questions to a model."""
     return await _questions(source, parameters, Shelf.QUESTIONS_OF_MODEL, bytes.fromhex(parameters.id))
 
 
-async def list_model_attributions(source: Source, parameters: requests.IdListing) -> views.Page[views.AttributionView]:
+async def list_model_attributions(
+    source: Source, parameters: requests.IdListing
+) -> views.Page[views_data.AttributionView]:
     """Answers of a model."""
     return await _attributions(source, parameters, Shelf.ANSWERS_OF_MODEL, bytes.fromhex(parameters.id))
 
 
-async def list_model_payments(source: Source, parameters: requests.IdListing) -> views.Page[views.PaymentView]:
+async def list_model_payments(source: Source, parameters: requests.IdListing) -> views.Page[views_data.PaymentView]:
     """Payments for a model's answers."""
     return await _payments(source, parameters, Shelf.PAYMENTS_OF_MODEL, bytes.fromhex(parameters.id))
 
@@ -134,24 +142,24 @@ async def list_model_payments(source: Source, parameters: requests.IdListing) ->
 # Questions, answers, payments.
 
 
-async def list_questions(source: Source, parameters: requests.Listing) -> views.Page[views.QuestionView]:
+async def list_questions(source: Source, parameters: requests.Listing) -> views.Page[views_data.QuestionView]:
     """Questions."""
     return await _questions(source, parameters, Shelf.QUESTIONS, b"")
 
 
-def get_question(source: Source, parameters: requests.IdPath) -> views.QuestionView:
+def get_question(source: Source, parameters: requests.IdPath) -> views_data.QuestionView:
     """A question."""
     question_id = bytes.fromhex(parameters.id)
     need(QUESTIONS.get(source.replica.state, question_id), "question")
     return _question(source, question_id)
 
 
-async def list_attributions(source: Source, parameters: requests.Listing) -> views.Page[views.AttributionView]:
+async def list_attributions(source: Source, parameters: requests.Listing) -> views.Page[views_data.AttributionView]:
     """Answered questions."""
     return await _attributions(source, parameters, Shelf.ANSWERS, b"")
 
 
-async def get_attribution(source: Source, parameters: requests.IdPath) -> views.AttributionDetail:
+async def get_attribution(source: Source, parameters: requests.IdPath) -> views_data.AttributionDetail:
     """An answered question: who made the answer, how the fee was split, who was paid."""
     state, index, question_id = source.replica.state, source.index, bytes.fromhex(parameters.id)
     answer = need(index.answer(question_id), "answered question")
@@ -162,7 +170,7 @@ async def get_attribution(source: Source, parameters: requests.IdPath) -> views.
     settled = index.settlement(question_id)
     datanet_id = MODELS.need(state, claim.model).datanet
     paid = _of_question(source, question_id)
-    return views.AttributionDetail(
+    return views_data.AttributionDetail(
         attribution=present_data.attribution(state, answer, stored.header.time_ms),
         question=_question(source, question_id),
         credits=present_data.credits_of(state, datanet_id, claimed.credits),
@@ -171,7 +179,7 @@ async def get_attribution(source: Source, parameters: requests.IdPath) -> views.
     )
 
 
-async def list_payments(source: Source, parameters: requests.Listing) -> views.Page[views.PaymentView]:
+async def list_payments(source: Source, parameters: requests.Listing) -> views.Page[views_data.PaymentView]:
     """Payments to records."""
     entries, scope, end = entries_of(source, parameters, Shelf.PAYMENTS, b"")
     items = await build_each(
@@ -180,7 +188,7 @@ async def list_payments(source: Source, parameters: requests.Listing) -> views.P
     return end_page(parameters, scope, items, end)
 
 
-def get_payment(source: Source, parameters: requests.PaymentPath) -> views.PaymentWhy:
+def get_payment(source: Source, parameters: requests.PaymentPath) -> views_data.PaymentWhy:
     """A payment and why: the numbers, the formula, and a sentence."""
     height, place, number = map(int, parameters.id.split("-"))
     is_possible = height < 2**48 and place < 2**16 and number < 2**16
@@ -197,10 +205,10 @@ def get_payment(source: Source, parameters: requests.PaymentPath) -> views.Payme
 
 async def _payments(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.PaymentView]:
+) -> views.Page[views_data.PaymentView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
 
-    def build(entry: Entry) -> views.PaymentView:
+    def build(entry: Entry) -> views_data.PaymentView:
         known = need(source.index.payment(entry.position), "payment")
         return present_data.payment_of_entry(known, _time_ms(source, entry.position))
 
@@ -209,11 +217,11 @@ async def _payments(
 
 async def _records(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.RecordView]:
+) -> views.Page[views_data.RecordView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
     state = source.replica.state
 
-    def build(entry: Entry) -> views.RecordView:
+    def build(entry: Entry) -> views_data.RecordView:
         datanet_id, content = entry.value[:HASH_SIZE_BYTES], entry.value[HASH_SIZE_BYTES:]
         record = RECORDS.need(state, DATANETS.need(state, datanet_id).schema_id + content)
         return present_data.record(content, record)
@@ -223,7 +231,7 @@ async def _records(
 
 async def _contributions(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.ContributionView]:
+) -> views.Page[views_data.ContributionView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
     state = source.replica.state
     items = await build_each(
@@ -234,24 +242,24 @@ async def _contributions(
 
 async def _models(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.ModelView]:
+) -> views.Page[views_data.ModelView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
     return end_page(parameters, scope, await build_each(entries, lambda entry: _model(source, entry.value)), end)
 
 
 async def _questions(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.QuestionView]:
+) -> views.Page[views_data.QuestionView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
     return end_page(parameters, scope, await build_each(entries, lambda entry: _question(source, entry.value)), end)
 
 
 async def _attributions(
     source: Source, parameters: requests.Listing, shelf: Shelf, owner: bytes
-) -> views.Page[views.AttributionView]:
+) -> views.Page[views_data.AttributionView]:
     entries, scope, end = entries_of(source, parameters, shelf, owner)
 
-    def build(entry: Entry) -> views.AttributionView:
+    def build(entry: Entry) -> views_data.AttributionView:
         answer: Answer = need(source.index.answer(entry.value), "answer")
         return present_data.attribution(source.replica.state, answer, _time_ms(source, entry.position))
 
@@ -265,17 +273,17 @@ def _of_question(source: Source, question_id: bytes) -> list[Entry]:
     return [need(source.index.payment(line.position), "payment") for line in lines]
 
 
-def _datanet(source: Source, datanet_id: bytes) -> views.DatanetView:
+def _datanet(source: Source, datanet_id: bytes) -> views_data.DatanetView:
     state = source.replica.state
     return present_data.datanet(state, datanet_id, DATANETS.need(state, datanet_id))
 
 
-def _model(source: Source, model_id: bytes) -> views.ModelView:
+def _model(source: Source, model_id: bytes) -> views_data.ModelView:
     state = source.replica.state
     return present_data.model(state, model_id, MODELS.need(state, model_id), source.next_height)
 
 
-def _question(source: Source, question_id: bytes) -> views.QuestionView:
+def _question(source: Source, question_id: bytes) -> views_data.QuestionView:
     state = source.replica.state
     return present_data.question(state, question_id, QUESTIONS.need(state, question_id))
 

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from node.api import present, present_data, views
+from node.api import present, present_data, views, views_chain, views_data
 from node.api.history import History, StoredBlock
 from node.errors import RequestReason, RequestRejected
 from node.execution.block import Executed
@@ -227,7 +227,7 @@ class Told:
         indices = range(len(stored.receipts)) if address is None else self._places.get(address, ())
         if not indices:
             return b""
-        news = views.TransactionNews(
+        news = views_chain.TransactionNews(
             height=stored.header.height,
             time_ms=stored.header.time_ms,
             transactions=[present.transaction(stored, index) for index in indices],
@@ -240,7 +240,7 @@ class Told:
         found = [view for recipient, view in self._payments if address is None or recipient == address]
         if not found:
             return b""
-        return _encode(views.PaymentNews(height=header.height, time_ms=header.time_ms, payments=found))
+        return _encode(views_data.PaymentNews(height=header.height, time_ms=header.time_ms, payments=found))
 
     @cached_property
     def _places(self) -> dict[bytes, list[int]]:
@@ -256,7 +256,7 @@ class Told:
         return places
 
     @cached_property
-    def _payments(self) -> list[tuple[bytes, views.PaymentView]]:
+    def _payments(self) -> list[tuple[bytes, views_data.PaymentView]]:
         """Recipients and payments."""
         height, time_ms = self.stored.header.height, self.stored.header.time_ms
         found = []

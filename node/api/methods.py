@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from node.api import present, requests, views
+from node.api import present, requests, views, views_chain
 from node.api.history import StoredBlock
 from node.api.live import Session
 from node.api.rpc import Later, Method, TransactionLate, TransactionRefused
@@ -107,26 +107,26 @@ def net_info(source: Source, _: requests.NoParameters) -> views.NetworkView:
     )
 
 
-def evidence(source: Source, _: requests.NoParameters) -> views.EvidenceList:
+def evidence(source: Source, _: requests.NoParameters) -> views_chain.EvidenceList:
     """Equivocations this node saw."""
-    return views.EvidenceList(evidence=[present.evidence(each) for each in source.replica.evidence.values()])
+    return views_chain.EvidenceList(evidence=[present.evidence(each) for each in source.replica.evidence.values()])
 
 
 # Blocks.
 
 
-async def block(source: Source, parameters: requests.BlockParameters) -> views.BlockView:
+async def block(source: Source, parameters: requests.BlockParameters) -> views_chain.BlockView:
     """A final block."""
     return present.block(await stored_block(source, parameters.height, parameters.id))
 
 
-async def block_results(source: Source, parameters: requests.BlockParameters) -> views.BlockResults:
+async def block_results(source: Source, parameters: requests.BlockParameters) -> views_chain.BlockResults:
     """What a block's transactions did."""
     stored = await stored_block(source, parameters.height, parameters.id)
     return await source.history.off_loop(lambda: present.block_results(stored))
 
 
-async def blockchain(source: Source, parameters: requests.RangeParameters) -> views.HeaderRange:
+async def blockchain(source: Source, parameters: requests.RangeParameters) -> views_chain.HeaderRange:
     """Headers of consecutive blocks, newest first."""
     tip = source.tip_height
     highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
@@ -134,10 +134,12 @@ async def blockchain(source: Source, parameters: requests.RangeParameters) -> vi
     if parameters.min_height is not None:
         lowest = max(lowest, parameters.min_height)
     found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
-    return views.HeaderRange(last_height=tip, headers=[present.header(each.header, each.block_id) for each in found])
+    return views_chain.HeaderRange(
+        last_height=tip, headers=[present.header(each.header, each.block_id) for each in found]
+    )
 
 
-async def commit(source: Source, parameters: requests.BlockParameters) -> views.CommitView:
+async def commit(source: Source, parameters: requests.BlockParameters) -> views_chain.CommitView:
     """A header and why it is final."""
     stored = await stored_block(source, parameters.height, parameters.id)
     height = stored.header.height
@@ -173,7 +175,7 @@ def parameters_of(source: Source, _: requests.NoParameters) -> views.ParametersV
 # Transactions.
 
 
-async def tx(source: Source, parameters: requests.TransactionParameters) -> views.TransactionAnswer:
+async def tx(source: Source, parameters: requests.TransactionParameters) -> views_chain.TransactionAnswer:
     """A final transaction and what it did."""
     found = source.index.find_transaction(bytes.fromhex(parameters.id))
     if found is None:
@@ -182,7 +184,7 @@ async def tx(source: Source, parameters: requests.TransactionParameters) -> view
     return await source.history.off_loop(lambda: _answer(stored, index, prove=parameters.prove))
 
 
-def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> views.TransactionStatus:
+def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> views_chain.TransactionStatus:
     """What this node knows of a transaction."""
     transaction_id = bytes.fromhex(parameters.id)
     found = source.index.find_transaction(transaction_id) if source.has_index else None
@@ -193,7 +195,7 @@ def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> v
         word = "pending"
     else:
         word = "unknown" if dropped is None else "dropped"
-    return views.TransactionStatus(
+    return views_chain.TransactionStatus(
         id=parameters.id.lower(),
         status=word,
         height=found[0] if found is not None else None,
@@ -203,12 +205,12 @@ def tx_status(source: Source, parameters: requests.TransactionIdParameters) -> v
     )
 
 
-def unconfirmed_txs(source: Source, parameters: requests.PendingParameters) -> views.UnconfirmedView:
+def unconfirmed_txs(source: Source, parameters: requests.PendingParameters) -> views_chain.UnconfirmedView:
     """What waits for a block, with the first of it."""
     return _unconfirmed(source, source.waiting(parameters.limit))
 
 
-def num_unconfirmed_txs(source: Source, _: requests.NoParameters) -> views.UnconfirmedView:
+def num_unconfirmed_txs(source: Source, _: requests.NoParameters) -> views_chain.UnconfirmedView:
     """How much waits for a block."""
     return _unconfirmed(source, [])
 
@@ -222,11 +224,11 @@ def broadcast_tx_sync(source: Source, parameters: requests.BroadcastParameters) 
         later.resolve(_admitted(transaction_id) if error is None else TransactionRefused(error, transaction_id))
 
     transaction_id = source.submit(data, on_done)
-    later.stand_in = views.Admission(transaction_id=transaction_id.hex(), status="checking")
+    later.stand_in = views_chain.Admission(transaction_id=transaction_id.hex(), status="checking")
     return later
 
 
-async def broadcast_tx_commit(source: Source, parameters: requests.CommitParameters) -> views.TransactionAnswer:
+async def broadcast_tx_commit(source: Source, parameters: requests.CommitParameters) -> views_chain.TransactionAnswer:
     """Takes a transaction in; answers once it is final."""
     transaction_id = source.submit(bytes_of(parameters.transaction), _nothing)
     final = source.watch.wait(transaction_id)
@@ -246,7 +248,7 @@ async def broadcast_tx_commit(source: Source, parameters: requests.CommitParamet
     return await source.history.off_loop(lambda: _answer(stored, index, prove=False))
 
 
-def fee(source: Source, parameters: requests.FeeParameters) -> views.FeeView:
+def fee(source: Source, parameters: requests.FeeParameters) -> views_chain.FeeView:
     """What a transaction pays at least."""
     replica = source.replica
     current = GOVERNING.get(replica.state).parameters
@@ -260,13 +262,13 @@ def fee(source: Source, parameters: requests.FeeParameters) -> views.FeeView:
         units = required_fee(current, size_bytes, work_macs)
     else:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, "give the transaction, or its size_bytes and work_macs")
-    return views.FeeView(fee_units=str(units), size_bytes=size_bytes, work_macs=work_macs)
+    return views_chain.FeeView(fee_units=str(units), size_bytes=size_bytes, work_macs=work_macs)
 
 
 # State and contents.
 
 
-def query(source: Source, parameters: requests.QueryParameters) -> views.QueryAnswer:
+def query(source: Source, parameters: requests.QueryParameters) -> views_chain.QueryAnswer:
     """A value of the state with its proof under the last final header."""
     replica = source.replica
     table = TABLES.get(parameters.table)
@@ -279,13 +281,13 @@ def query(source: Source, parameters: requests.QueryParameters) -> views.QueryAn
     state_key = table.key(key)
     data = replica.state.read_bytes(state_key)  # not through the state's cache: it is the node's, not the askers'
     proof = replica.state.prove(state_key)
-    return views.QueryAnswer(
+    return views_chain.QueryAnswer(
         table=parameters.table,
         key=key.hex(),
         value=None if data is None else data.hex(),
         decoded=None if data is None else present.plain(decode(table.value_class, data)),
         header=present.header(replica.tree.tip, replica.tree.tip_id),
-        proof=views.StateProofView(key=state_key.hex(), nodes=[node.hex() for node in proof.nodes]),
+        proof=views_chain.StateProofView(key=state_key.hex(), nodes=[node.hex() for node in proof.nodes]),
     )
 
 
@@ -408,9 +410,9 @@ def _is_reviewer(source: Source, content_hash: bytes, proof: requests.ContentPar
     return is_signed and is_key_of(load_account(state, reviewer), reviewer, public_key)
 
 
-def _unconfirmed(source: Source, shown: list[views.PendingTransaction]) -> views.UnconfirmedView:
+def _unconfirmed(source: Source, shown: list[views_chain.PendingTransaction]) -> views_chain.UnconfirmedView:
     mempool = source.replica.mempool
-    return views.UnconfirmedView(
+    return views_chain.UnconfirmedView(
         total=len(mempool),
         ready=mempool.ready_count,
         arriving=source.replica.intake.waiting_count,
@@ -430,8 +432,8 @@ def _own_fee(parameters: Parameters, transaction: Transaction, work_macs: int) -
         units = needed_units
 
 
-def _admitted(transaction_id: bytes) -> views.Admission:
-    return views.Admission(transaction_id=transaction_id.hex(), status="admitted")
+def _admitted(transaction_id: bytes) -> views_chain.Admission:
+    return views_chain.Admission(transaction_id=transaction_id.hex(), status="admitted")
 
 
 def _content(encoding: str, index: int, text: str) -> bytes:
@@ -441,10 +443,10 @@ def _content(encoding: str, index: int, text: str) -> bytes:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, f"contents[{index}] is not {encoding}") from error
 
 
-def _answer(stored: StoredBlock, index: int, *, prove: bool) -> views.TransactionAnswer:
+def _answer(stored: StoredBlock, index: int, *, prove: bool) -> views_chain.TransactionAnswer:
     """An attribution has a thousand events: this may take a tenth of a second."""
     proof = present.transaction_proof(stored, index) if prove else None
-    return views.TransactionAnswer(transaction=present.transaction(stored, index), proof=proof)
+    return views_chain.TransactionAnswer(transaction=present.transaction(stored, index), proof=proof)
 
 
 def _one(_: Any) -> int:
@@ -460,42 +462,50 @@ METHODS: Sequence[Method] = (
     Method(name="status", parameters=requests.NoParameters, result=views.StatusView, run=status),
     Method(name="genesis", parameters=requests.NoParameters, result=views.GenesisView, run=genesis),
     Method(name="net_info", parameters=requests.NoParameters, result=views.NetworkView, run=net_info),
-    Method(name="evidence", parameters=requests.NoParameters, result=views.EvidenceList, run=evidence),
-    Method(name="block", parameters=requests.BlockParameters, result=views.BlockView, run=block),
-    Method(name="block_results", parameters=requests.BlockParameters, result=views.BlockResults, run=block_results),
-    Method(name="blockchain", parameters=requests.RangeParameters, result=views.HeaderRange, run=blockchain),
-    Method(name="commit", parameters=requests.BlockParameters, result=views.CommitView, run=commit),
+    Method(name="evidence", parameters=requests.NoParameters, result=views_chain.EvidenceList, run=evidence),
+    Method(name="block", parameters=requests.BlockParameters, result=views_chain.BlockView, run=block),
+    Method(
+        name="block_results", parameters=requests.BlockParameters, result=views_chain.BlockResults, run=block_results
+    ),
+    Method(name="blockchain", parameters=requests.RangeParameters, result=views_chain.HeaderRange, run=blockchain),
+    Method(name="commit", parameters=requests.BlockParameters, result=views_chain.CommitView, run=commit),
     Method(name="validators", parameters=requests.EpochParameters, result=views.ValidatorSetView, run=validators),
     Method(name="parameters", parameters=requests.NoParameters, result=views.ParametersView, run=parameters_of),
-    Method(name="tx", parameters=requests.TransactionParameters, result=views.TransactionAnswer, run=tx),
+    Method(name="tx", parameters=requests.TransactionParameters, result=views_chain.TransactionAnswer, run=tx),
     Method(
-        name="tx_status", parameters=requests.TransactionIdParameters, result=views.TransactionStatus, run=tx_status
+        name="tx_status",
+        parameters=requests.TransactionIdParameters,
+        result=views_chain.TransactionStatus,
+        run=tx_status,
     ),
     Method(
-        name="unconfirmed_txs", parameters=requests.PendingParameters, result=views.UnconfirmedView, run=unconfirmed_txs
+        name="unconfirmed_txs",
+        parameters=requests.PendingParameters,
+        result=views_chain.UnconfirmedView,
+        run=unconfirmed_txs,
     ),
     Method(
         name="num_unconfirmed_txs",
         parameters=requests.NoParameters,
-        result=views.UnconfirmedView,
+        result=views_chain.UnconfirmedView,
         run=num_unconfirmed_txs,
     ),
     Method(
         name="broadcast_tx_sync",
         parameters=requests.BroadcastParameters,
-        result=views.Admission,
+        result=views_chain.Admission,
         run=broadcast_tx_sync,
         cost=_one,
     ),
     Method(
         name="broadcast_tx_commit",
         parameters=requests.CommitParameters,
-        result=views.TransactionAnswer,
+        result=views_chain.TransactionAnswer,
         run=broadcast_tx_commit,
         cost=_one,
     ),
-    Method(name="fee", parameters=requests.FeeParameters, result=views.FeeView, run=fee),
-    Method(name="query", parameters=requests.QueryParameters, result=views.QueryAnswer, run=query),
+    Method(name="fee", parameters=requests.FeeParameters, result=views_chain.FeeView, run=fee),
+    Method(name="query", parameters=requests.QueryParameters, result=views_chain.QueryAnswer, run=query),
     Method(name="account", parameters=requests.AccountParameters, result=views.AccountView, run=account),
     Method(
         name="put_blobs",

@@ -12,7 +12,7 @@ from typing import Any
 
 from consensus.evidence import Evidence
 from consensus.types import Certificate
-from node.api import views
+from node.api import views, views_chain
 from node.api.history import StoredBlock
 from node.errors import TransactionReason
 from node.execution.registry import EVENTS, KINDS
@@ -55,9 +55,9 @@ def plain(value: object) -> dict[str, Any]:
 # Blocks.
 
 
-def header(each: Header, block_id: bytes | None = None) -> views.HeaderView:
+def header(each: Header, block_id: bytes | None = None) -> views_chain.HeaderView:
     """A header."""
-    return views.HeaderView(
+    return views_chain.HeaderView(
         id=(each.id() if block_id is None else block_id).hex(),
         version=each.version,
         genesis_hash=each.genesis_hash.hex(),
@@ -78,16 +78,16 @@ def header(each: Header, block_id: bytes | None = None) -> views.HeaderView:
     )
 
 
-def block(stored: StoredBlock) -> views.BlockView:
+def block(stored: StoredBlock) -> views_chain.BlockView:
     """A block with its transactions' bytes."""
-    return views.BlockView(
+    return views_chain.BlockView(
         header=header(stored.header, stored.block_id), transactions=[data.hex() for data in stored.transactions]
     )
 
 
-def block_summary(height: int, entry: BlockEntry) -> views.BlockSummary:
+def block_summary(height: int, entry: BlockEntry) -> views_chain.BlockSummary:
     """A block in a listing."""
-    return views.BlockSummary(
+    return views_chain.BlockSummary(
         height=height,
         id=entry.block_id.hex(),
         epoch=entry.epoch,
@@ -100,37 +100,37 @@ def block_summary(height: int, entry: BlockEntry) -> views.BlockSummary:
     )
 
 
-def block_news(stored: StoredBlock) -> views.BlockNews:
+def block_news(stored: StoredBlock) -> views_chain.BlockNews:
     """A block for its followers."""
-    return views.BlockNews(
+    return views_chain.BlockNews(
         height=stored.header.height,
         id=stored.block_id.hex(),
         time_ms=stored.header.time_ms,
         transactions=[
-            views.FinalTransaction(id=receipt.transaction_id.hex(), failure=receipt.failure)
+            views_chain.FinalTransaction(id=receipt.transaction_id.hex(), failure=receipt.failure)
             for receipt in stored.receipts
         ],
     )
 
 
-def certificate(each: Certificate) -> views.CertificateView:
+def certificate(each: Certificate) -> views_chain.CertificateView:
     """A certificate."""
     statement = each.statement
-    return views.CertificateView(
+    return views_chain.CertificateView(
         kind=statement.kind.name.lower(),
         epoch=statement.epoch,
         view=statement.view,
         block_id=statement.block_id.hex(),
         signatures=[
-            views.VoteSignatureView(validator=signed.validator.hex(), signature=signed.signature.hex())
+            views_chain.VoteSignatureView(validator=signed.validator.hex(), signature=signed.signature.hex())
             for signed in each.signatures
         ],
     )
 
 
-def commit(each: Header, proof: FinalityProof | None) -> views.CommitView:
+def commit(each: Header, proof: FinalityProof | None) -> views_chain.CommitView:
     """A header and why it is final."""
-    return views.CommitView(
+    return views_chain.CommitView(
         header=header(each),
         descendants=[] if proof is None else [header(above) for above in proof.headers],
         certificate=None if proof is None else certificate(proof.certificate),
@@ -145,14 +145,14 @@ def hint_of(failure: str) -> str:
     return _SENTENCES[failure]
 
 
-def event(each: Event) -> views.EventView:
+def event(each: Event) -> views_chain.EventView:
     """One thing that happened."""
-    return views.EventView(name=each.name, payload=plain(decode(EVENTS[each.name], each.payload)))
+    return views_chain.EventView(name=each.name, payload=plain(decode(EVENTS[each.name], each.payload)))
 
 
-def receipt(each: Receipt) -> views.ReceiptView:
+def receipt(each: Receipt) -> views_chain.ReceiptView:
     """What a transaction did."""
-    return views.ReceiptView(
+    return views_chain.ReceiptView(
         transaction_id=each.transaction_id.hex(),
         failure=each.failure,
         hint=hint_of(each.failure),
@@ -161,17 +161,17 @@ def receipt(each: Receipt) -> views.ReceiptView:
     )
 
 
-def block_results(stored: StoredBlock) -> views.BlockResults:
+def block_results(stored: StoredBlock) -> views_chain.BlockResults:
     """What a block's transactions did."""
-    return views.BlockResults(height=stored.header.height, receipts=[receipt(each) for each in stored.receipts])
+    return views_chain.BlockResults(height=stored.header.height, receipts=[receipt(each) for each in stored.receipts])
 
 
-def transaction(stored: StoredBlock, index: int) -> views.TransactionView:
+def transaction(stored: StoredBlock, index: int) -> views_chain.TransactionView:
     """A final transaction."""
     data, outcome = stored.transactions[index], stored.receipts[index]
     envelope: Transaction = decode_transaction(data)
     kind = KINDS[envelope.kind]
-    return views.TransactionView(
+    return views_chain.TransactionView(
         id=outcome.transaction_id.hex(),
         height=stored.header.height,
         index=index,
@@ -190,11 +190,11 @@ def transaction(stored: StoredBlock, index: int) -> views.TransactionView:
     )
 
 
-def transaction_summary(stored: StoredBlock, index: int) -> views.TransactionSummary:
+def transaction_summary(stored: StoredBlock, index: int) -> views_chain.TransactionSummary:
     """A final transaction in a listing."""
     data, outcome = stored.transactions[index], stored.receipts[index]
     envelope: Transaction = decode_transaction(data)
-    return views.TransactionSummary(
+    return views_chain.TransactionSummary(
         id=outcome.transaction_id.hex(),
         height=stored.header.height,
         index=index,
@@ -209,20 +209,20 @@ def transaction_summary(stored: StoredBlock, index: int) -> views.TransactionSum
     )
 
 
-def transaction_proof(stored: StoredBlock, index: int) -> views.TransactionProof:
+def transaction_proof(stored: StoredBlock, index: int) -> views_chain.TransactionProof:
     """Why a transaction and its receipt stand in a block."""
     receipts = [encode(each) for each in stored.receipts]
-    return views.TransactionProof(
+    return views_chain.TransactionProof(
         header=header(stored.header, stored.block_id),
         transaction=_merkle_proof(stored.header.transactions_root, stored.transactions, index),
         receipt=_merkle_proof(stored.header.receipts_root, receipts, index),
     )
 
 
-def pending(candidate: Candidate) -> views.PendingTransaction:
+def pending(candidate: Candidate) -> views_chain.PendingTransaction:
     """A waiting transaction."""
     envelope = candidate.transaction
-    return views.PendingTransaction(
+    return views_chain.PendingTransaction(
         id=candidate.id.hex(),
         kind=candidate.kind.name,
         sender=format_address(envelope.sender),
@@ -263,10 +263,10 @@ def validator_set(
     )
 
 
-def evidence(each: Evidence) -> views.EvidenceView:
+def evidence(each: Evidence) -> views_chain.EvidenceView:
     """Two votes that contradict each other."""
     statement = each.first.statement
-    return views.EvidenceView(
+    return views_chain.EvidenceView(
         validator=each.first.validator.hex(),
         epoch=statement.epoch,
         view=statement.view,
@@ -381,8 +381,8 @@ def stats(
     )
 
 
-def _merkle_proof(root: bytes, leaves: Sequence[bytes], index: int) -> views.MerkleProofView:
-    return views.MerkleProofView(
+def _merkle_proof(root: bytes, leaves: Sequence[bytes], index: int) -> views_chain.MerkleProofView:
+    return views_chain.MerkleProofView(
         root=root.hex(),
         leaf=leaves[index].hex(),
         index=index,

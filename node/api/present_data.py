@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from node.api import views
+from node.api import views_data
 from node.api.present import format_address
 from node.index import Answer, Entry, split_position
 from node.modules.attributions import Answered, Credit, Question, QuestionStatus
@@ -23,16 +23,16 @@ from node.primitives.crypto import HASH_SIZE_BYTES, ZERO_HASH
 from node.state.table import Reader
 
 
-def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views.DatanetView:
+def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views_data.DatanetView:
     """A datanet."""
     escrow, holdout = ESCROWS.get(state, datanet_id), HOLDOUTS.get(state, datanet_id)
-    return views.DatanetView(
+    return views_data.DatanetView(
         id=datanet_id.hex(),
         name=each.name,
         licence=each.licence,
         owner=format_address(each.owner),
         columns=[
-            views.ColumnView(name=spec.name, decimals=spec.decimals, minimum=spec.minimum, maximum=spec.maximum)
+            views_data.ColumnView(name=spec.name, decimals=spec.decimals, minimum=spec.minimum, maximum=spec.maximum)
             for spec in each.columns
         ],
         classes=list(each.classes),
@@ -46,7 +46,7 @@ def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views.DatanetVie
         escrow_units=str(escrow.balance_units if escrow is not None else 0),
         holdout=None
         if holdout is None
-        else views.HoldoutView(
+        else views_data.HoldoutView(
             root=holdout.root.hex(),
             chunk_count=holdout.chunk_count,
             committed_height=holdout.committed_height,
@@ -55,9 +55,9 @@ def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views.DatanetVie
     )
 
 
-def contribution(contribution_id: bytes, each: Contribution) -> views.ContributionView:
+def contribution(contribution_id: bytes, each: Contribution) -> views_data.ContributionView:
     """Records that came together."""
-    return views.ContributionView(
+    return views_data.ContributionView(
         id=contribution_id.hex(),
         datanet=each.datanet.hex(),
         contributor=format_address(each.contributor),
@@ -70,9 +70,9 @@ def contribution(contribution_id: bytes, each: Contribution) -> views.Contributi
     )
 
 
-def record(content: bytes, each: Record) -> views.RecordView:
+def record(content: bytes, each: Record) -> views_data.RecordView:
     """A contributed record."""
-    return views.RecordView(
+    return views_data.RecordView(
         content=content.hex(),
         datanet=each.datanet.hex(),
         contributor=format_address(each.contributor),
@@ -85,12 +85,14 @@ def record(content: bytes, each: Record) -> views.RecordView:
     )
 
 
-def content(state: Reader, content_hash: bytes, datanets: Iterable[bytes], *, is_public: bool) -> views.ContentView:
+def content(
+    state: Reader, content_hash: bytes, datanets: Iterable[bytes], *, is_public: bool
+) -> views_data.ContentView:
     """A content and the records that are these bytes, in the datanets it was offered to."""
     known = CONTENTS.get(state, content_hash)
     schemas = dict.fromkeys(DATANETS.need(state, each).schema_id for each in datanets)
     records = [RECORDS.get(state, schema_id + content_hash) for schema_id in schemas]
-    return views.ContentView(
+    return views_data.ContentView(
         content=content_hash.hex(),
         uses=known.uses if known is not None else 0,
         erased_height=known.erased_height if known is not None else 0,
@@ -99,10 +101,10 @@ def content(state: Reader, content_hash: bytes, datanets: Iterable[bytes], *, is
     )
 
 
-def model(state: Reader, model_id: bytes, each: Model, height: int) -> views.ModelView:
+def model(state: Reader, model_id: bytes, each: Model, height: int) -> views_data.ModelView:
     """A model, as it is for a block at a height."""
     gate = GATES.get(state, model_id)
-    return views.ModelView(
+    return views_data.ModelView(
         id=model_id.hex(),
         name=each.name,
         owner=format_address(each.owner),
@@ -111,7 +113,7 @@ def model(state: Reader, model_id: bytes, each: Model, height: int) -> views.Mod
         damping=each.damping,
         weights=each.weights.hex(),
         inverse=each.inverse.hex(),
-        certificate=views.CertificateOfModel(
+        certificate=views_data.CertificateOfModel(
             record_count=each.certificate.record_count,
             gradient_norm=each.certificate.gradient_norm,
             inverse_residual=each.certificate.inverse_residual,
@@ -132,10 +134,10 @@ def model(state: Reader, model_id: bytes, each: Model, height: int) -> views.Mod
 # Questions and what follows from them.
 
 
-def question(state: Reader, question_id: bytes, each: Question) -> views.QuestionView:
+def question(state: Reader, question_id: bytes, each: Question) -> views_data.QuestionView:
     """A paid question."""
     is_answered = each.status is QuestionStatus.ANSWERED
-    return views.QuestionView(
+    return views_data.QuestionView(
         id=question_id.hex(),
         model=each.model.hex(),
         asker=format_address(each.asker),
@@ -149,10 +151,10 @@ def question(state: Reader, question_id: bytes, each: Question) -> views.Questio
     )
 
 
-def attribution(state: Reader, each: Answer, time_ms: int) -> views.AttributionView:
+def attribution(state: Reader, each: Answer, time_ms: int) -> views_data.AttributionView:
     """An answered question."""
     answered = decode(Answered, each.answered)
-    return views.AttributionView(
+    return views_data.AttributionView(
         question=answered.question.hex(),
         model=answered.model.hex(),
         asker=format_address(answered.asker),
@@ -167,13 +169,13 @@ def attribution(state: Reader, each: Answer, time_ms: int) -> views.AttributionV
     )
 
 
-def credits_of(state: Reader, datanet_id: bytes, credited: Iterable[Credit]) -> list[views.CreditView]:
+def credits_of(state: Reader, datanet_id: bytes, credited: Iterable[Credit]) -> list[views_data.CreditView]:
     """The records that made an answer."""
     found = []
     for each in credited:
         entry = RECORDS_AT.get(state, position_key(datanet_id, each.position))
         found.append(
-            views.CreditView(
+            views_data.CreditView(
                 position=each.position,
                 influence=each.influence,
                 record=entry.content.hex() if entry is not None else None,
@@ -182,9 +184,9 @@ def credits_of(state: Reader, datanet_id: bytes, credited: Iterable[Credit]) -> 
     return found
 
 
-def settlement(each: Settled) -> views.SettlementView:
+def settlement(each: Settled) -> views_data.SettlementView:
     """How a fee was split."""
-    return views.SettlementView(
+    return views_data.SettlementView(
         fee_units=str(each.fee_units),
         burned_units=str(each.burned_units),
         owner_units=str(each.owner_units),
@@ -201,9 +203,9 @@ def payment_id(position: bytes) -> str:
     return "-".join(map(str, split_position(position)))
 
 
-def payment(position: bytes, transaction_id: bytes, paid: Paid, time_ms: int) -> views.PaymentView:
+def payment(position: bytes, transaction_id: bytes, paid: Paid, time_ms: int) -> views_data.PaymentView:
     """A payment."""
-    return views.PaymentView(
+    return views_data.PaymentView(
         id=payment_id(position),
         height=split_position(position)[0],
         time_ms=time_ms,
@@ -224,17 +226,17 @@ def payment(position: bytes, transaction_id: bytes, paid: Paid, time_ms: int) ->
     )
 
 
-def payment_of_entry(entry: Entry, time_ms: int) -> views.PaymentView:
+def payment_of_entry(entry: Entry, time_ms: int) -> views_data.PaymentView:
     """A payment as the index holds it."""
     return payment(entry.position, entry.value[:HASH_SIZE_BYTES], _paid_of(entry), time_ms)
 
 
-def payment_why(entry: Entry, time_ms: int, excess_sum: int) -> views.PaymentWhy:
+def payment_why(entry: Entry, time_ms: int, excess_sum: int) -> views_data.PaymentWhy:
     """A payment in words and numbers; `excess_sum` is what all records credited with the answer add."""
     paid = _paid_of(entry)
     earned = f"{paid.pool_units} · {paid.excess} // {paid.weight} = {paid.amount_units}"
     accrued = f"{paid.mint_pool_units} · {paid.excess} // {paid.weight} = {paid.accrued_units}"
-    return views.PaymentWhy(
+    return views_data.PaymentWhy(
         payment=payment_of_entry(entry, time_ms),
         sentence=_why(paid, excess_sum),
         formula=f"paid: pool · e_r // W = {earned}; accrued: mint pool · e_r // W = {accrued}",

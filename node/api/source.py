@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Protocol
 
-from node.api import present, views
+from node.api import present, views, views_chain
 from node.api.history import History
 from node.api.live import Hub
 from node.api.watch import Watch
@@ -144,7 +144,7 @@ class Source:
 
     # What takes a while.
 
-    async def block_summary(self, height: int) -> views.BlockSummary | None:
+    async def block_summary(self, height: int) -> views_chain.BlockSummary | None:
         """A block as listings show it, from the index if it is there."""
         entry = self._index.block(height) if self._index is not None and self._index.height >= height else None
         if entry is not None:
@@ -178,7 +178,7 @@ class Source:
             await asyncio.sleep(0)
         index.catch_up()
 
-    def waiting(self, limit: int) -> list[views.PendingTransaction]:
+    def waiting(self, limit: int) -> list[views_chain.PendingTransaction]:
         """The first transactions that wait for a block."""
         return [present.pending(entry.candidate) for entry in islice(self.replica.mempool, limit)]
 

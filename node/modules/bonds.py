@@ -29,7 +29,7 @@ class Release:
     amount_units: Amount
     """How much."""
     epoch: Annotated[int, range(2**48)]
-    """The first epoch it may be withdrawn in; until then it can be slashed."""
+    """The first epoch it may be withdrawn in; until it is withdrawn it can be slashed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

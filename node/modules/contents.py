@@ -63,7 +63,7 @@ def add_use(state: State, content: bytes) -> None:
 
 
 def drop_use(state: State, content: bytes) -> bool:
-    """The ledger refers to some bytes once less. Returns whether that was the last use."""
+    """The ledger refers to some bytes once less. Returns whether they are to be erased now: it was the last use."""
     known = CONTENTS.get(state, content)
     assert known is not None, "every use was added"
     assert known.uses > 0, "every use is dropped once"
@@ -71,7 +71,7 @@ def drop_use(state: State, content: bytes) -> bool:
         CONTENTS.put(state, content, replace(known, uses=known.uses - 1))
     else:
         CONTENTS.delete(state, content)
-    return known.uses == 1
+    return known.uses == 1 and not known.erased_height
 
 
 def erase(state: State, context: Context, content: bytes) -> None:

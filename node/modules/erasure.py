@@ -21,7 +21,7 @@ from node.modules.datanets import (
     RecordStatus,
     position_key,
 )
-from node.modules.models import MODELS, retire
+from node.modules.models import MODELS, Model, retire
 from node.primitives.crypto import Hash
 
 
@@ -67,15 +67,23 @@ def apply_erase_question(state: State, context: Context, payload: EraseQuestion)
 
 
 def erase_by_governance(state: State, context: Context, content: bytes, datanet_id: bytes) -> None:
-    """Erases bytes whatever they are used for; `datanet_id` is zero when they are no record."""
-    if is_erased(state, content):
-        raise TransactionRejected(TransactionReason.ALREADY_DONE, "the bytes are erased")
+    """Erases bytes whatever they are used for; `datanet_id` is zero when they are no record and no model's file."""
     datanet = DATANETS.get(state, datanet_id)
     record = RECORDS.get(state, datanet.schema_id + content) if datanet is not None else None
-    if record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
+    is_standing = record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED)
+    models = () if datanet is None else datanet.models
+    dependents = [each for each in models if content in _files(MODELS.need(state, each))]
+    is_gone = is_erased(state, content)
+    if is_gone and not is_standing and not dependents:
+        raise TransactionRejected(TransactionReason.ALREADY_DONE, "the bytes are erased")
+    if record is not None and is_standing:
+        # Records of several forms may be these bytes: each is taken out of its datanet, erased before or not.
         remove_record(state, context, record.datanet, content, record)
         drop_use(state, content)
-    erase(state, context, content)
+    for model_id in dependents:
+        retire(state, context, model_id)
+    if not is_gone:
+        erase(state, context, content)
 
 
 def remove_record(state: State, context: Context, datanet_id: bytes, content: bytes, record: Record) -> None:
@@ -94,3 +102,7 @@ def remove_record(state: State, context: Context, datanet_id: bytes, content: by
         for model_id in datanet.models:
             if MODELS.need(state, model_id).snapshot_count > record.position:
                 retire(state, context, model_id)
+
+
+def _files(model: Model) -> tuple[bytes, bytes]:
+    return model.weights, model.inverse

@@ -140,7 +140,7 @@ class EraseContent:
     blob_hash: Hash
     """SHA-256 of the bytes."""
     datanet: Hash
-    """The datanet, when they are a record; zero otherwise."""
+    """The datanet, when they are a record or a model's file; zero otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

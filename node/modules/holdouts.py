@@ -67,6 +67,8 @@ class Revealed:
 
     records: Annotated[tuple[Hash, ...], range(1, MOST_CHUNK_RECORDS + 1)]
     """Content hashes of its labelled points."""
+    committed_height: Height
+    """When the reviewers had committed to it: a model registered before is not measured with it."""
     height: Height
     """When it was revealed."""
 
@@ -183,6 +185,10 @@ def apply_commit_holdout(state: State, context: Context, payload: CommitHoldout)
     if known is not None and known.is_usable:
         raise TransactionRejected(TransactionReason.ALREADY_EXISTS, "the committed holdout has chunks left")
     is_same = known is not None and (known.root, known.chunk_count) == (payload.root, payload.chunk_count)
+    if known is not None and known.committed_height and known.root == payload.root:
+        raise TransactionRejected(
+            TransactionReason.ALREADY_DONE, "its chunks are revealed: everybody could train on them"
+        )
     approved_by = known.approved_by if known is not None and is_same else ()
     if context.sender in approved_by:
         raise TransactionRejected(TransactionReason.ALREADY_DONE, "one commitment each")
@@ -232,7 +238,8 @@ def apply_reveal_holdout(state: State, context: Context, payload: RevealHoldout)
     if not is_included(holdout.root, leaf, payload.chunk_index, holdout.chunk_count, payload.proof):
         raise TransactionRejected(TransactionReason.NOT_ADMISSIBLE, "the chunk is not what was committed to")
     HOLDOUTS.put(state, payload.datanet, replace(holdout, used=tuple(sorted((*holdout.used, drawn)))))
-    REVEALED.put(state, key, Revealed(records=contents, height=context.block.height))
+    revealed = Revealed(records=contents, committed_height=holdout.committed_height, height=context.block.height)
+    REVEALED.put(state, key, revealed)
     for index, content in enumerate(contents):
         require_content(state, content)
         add_use(state, content)

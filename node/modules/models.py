@@ -46,7 +46,7 @@ class ModelStatus(IntEnum):
     """Whether a model answers."""
 
     AWAITING_GATE = 0
-    """Registered; measured when its epoch's holdout chunk is revealed, or open without gate after the deadline."""
+    """Registered; measured when its epoch's holdout chunk is revealed. After the deadline it answers unmeasured."""
     ACTIVE = 1
     RETIRED = 2
 
@@ -94,7 +94,7 @@ class Model:
     status: ModelStatus
     """Whether it answers."""
     gate_deadline_height: Height
-    """Up to here it waits for its holdout; later it answers without gate and mints nothing."""
+    """Up to here it waits for its holdout; later it answers unmeasured, and mints nothing until it is measured."""
     is_gate_on: bool
     """Whether the holdout had enough points of every class."""
     eligibility_bps: Share
@@ -343,6 +343,8 @@ def meter_measure_model(state: Reader, context: Context, payload: MeasureModel) 
     if model.status is not ModelStatus.AWAITING_GATE:
         raise TransactionRejected(TransactionReason.WRONG_STATUS, "the model does not wait for its holdout")
     revealed = _revealed(state, model)
+    if revealed.committed_height > model.changed_height:
+        raise TransactionRejected(TransactionReason.NOT_ADMISSIBLE, "the holdout was committed after the registration")
     require_age(context, revealed.height)
     unknowns = schema_of(DATANETS.need(state, model.datanet)).unknowns
     return engine.question_work(model.certificate.record_count, unknowns, len(revealed.records))

@@ -73,7 +73,7 @@ class Parameters:
     question_timeout_heights: Annotated[int, range(10, 10_000_001)] = 1_000
     """After how many heights an unanswered question's fee may be taken back."""
     holdout_reveal_heights: Annotated[int, range(2, 1_000_001)] = 1_000
-    """Within how many heights of a registration the reviewers reveal the holdout; later the gate stays off."""
+    """How many heights a registered model waits for its holdout; later it answers unmeasured, and mints nothing."""
     certificate_epochs: Annotated[int, range(1, 1_000_001)] = 4
     """For how many epochs a certificate's snapshot earns its contributors; later their part goes to the escrow."""
     contribution_records: Annotated[int, range(1, 1_025)] = 256

@@ -8,7 +8,7 @@ from typing import Annotated
 from node.primitives.amount import Amount
 from node.primitives.crypto import Hash
 
-MOST_EVENTS = 16_384
+MOST_EVENTS = 2**15
 """Events in one receipt: questions x clusters, and some."""
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from devnet.launcher import Launcher
 from devnet.topology import Devnet, open_devnet
-from node.api import views
+from node.api import views_chain
 from node.client import CallFailed, Client, TransactionFailed
 from node.errors import NetworkError
 from node.payloads import Transfer
@@ -47,7 +47,7 @@ def roots_at(devnet: Devnet, height: int) -> set[str]:
     for node in devnet.nodes:
         with Client(node.url) as client:
             client.wait_for_height(height, timeout_s=TIMEOUT_S)
-            found.add(client.call_as(views.BlockView, "block", height=height).header.state_root)
+            found.add(client.call_as(views_chain.BlockView, "block", height=height).header.state_root)
     return found
 
 
@@ -80,13 +80,13 @@ def test_kill_9_of_all_nodes_at_once_and_the_chain_goes_on_from_the_disk(net: tu
     alice, bob = devnet.accounts["alice"], devnet.accounts["bob"]
     with Client(devnet.nodes[0].url) as client:
         final = client.submit_and_wait(alice, Transfer(recipient=bob.address, amount_units=7))
-        root = client.call_as(views.BlockView, "block", height=final.height).header.state_root
+        root = client.call_as(views_chain.BlockView, "block", height=final.height).header.state_root
     for node in devnet.nodes:
         launcher.kill(node)
     launcher.start_all()
     with Client(devnet.nodes[0].url) as client:
         client.wait_for_height(final.height + 2, timeout_s=TIMEOUT_S)
-        assert client.call_as(views.BlockView, "block", height=final.height).header.state_root == root
+        assert client.call_as(views_chain.BlockView, "block", height=final.height).header.state_root == root
         again = client.submit_and_wait(alice, Transfer(recipient=bob.address, amount_units=7))
     assert len(roots_at(devnet, again.height)) == 1
 

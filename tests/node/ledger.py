@@ -15,6 +15,7 @@ from node.errors import BlockReason, BlockRejected, TransactionReason, Transacti
 from node.execution.block import Executed, block_context, build_block, execute_block, genesis_block, genesis_layer
 from node.execution.registry import EVENTS, KIND_OF
 from node.execution.transaction import Candidate, context_for, read_transaction, require_signature
+from node.modules import holdouts
 from node.modules.accounts import ACCOUNTS, Account, load_account
 from node.modules.attributions import QUESTIONS, Question
 from node.modules.bonds import UNBONDING, Unbonding
@@ -30,12 +31,13 @@ from node.primitives.merkle import merkle_root
 from node.state.store import StateStore
 from node.state.table import Table
 from node.state.view import View
+from node.storage.blocks import block_changes
 from node.storage.kv import MemoryStore
 from node.storage.schema import Column, Prefix
 from node.types.block import Block, Header
 from node.types.parameters import Parameters
 from node.types.receipt import Receipt
-from node.types.transaction import sign_transaction
+from node.types.transaction import Transaction, sign_transaction
 from node.worker import compute_here
 from tests.factories import FAR_HEIGHT, Chain
 
@@ -104,9 +106,9 @@ def open_node(chain: Chain, contents: dict[bytes, bytes]) -> tuple[Node, Header]
     disk = MemoryStore()
     state = StateStore(disk)
     layer = genesis_layer(state, chain.genesis)
-    header = genesis_block(chain.genesis, layer.root).header
-    state.commit(0, layer, {})
-    return Node(disk, state, Shelf(contents)), header
+    block = genesis_block(chain.genesis, layer.root)
+    state.commit(0, layer, block_changes(block, block.header.id(), (), None))
+    return Node(disk, state, Shelf(contents)), block.header
 
 
 @dataclass
@@ -200,6 +202,22 @@ class Ledger:
         if is_checked:
             require_signature(candidate)
         return candidate
+
+    def unreadable(self, key: PrivateKey, payload: object) -> tuple[TransactionReason, str]:
+        """Why a transaction whose payload breaks a limit of its class is none at all."""
+        wire = Transaction(
+            kind=KIND_OF[type(payload)].number,
+            sender=key.address,
+            public_key=key.public_key,
+            nonce=0,
+            fee_units=FEE_UNITS,
+            valid_until_height=FAR_HEIGHT,
+            payload=encode(payload),
+            signature=bytes(64),
+        )
+        with pytest.raises(TransactionRejected) as found:
+            read_transaction(encode(wire), self.chain.genesis_hash)
+        return found.value.reason, found.value.detail
 
     def do(self, key: PrivateKey, payload: object, **options: Any) -> Receipt:
         """A transaction in a block of its own, which takes effect."""
@@ -298,7 +316,9 @@ class Ledger:
         assert checked.layer.root == executed.layer.root == block.header.state_root
         assert checked.receipts == executed.receipts
         for node, layer in ((self.node, executed.layer), (self.mirror, checked.layer)):
-            node.state.commit(block.header.height, layer, {})
+            node.state.commit(
+                block.header.height, layer, block_changes(block, executed.block_id, executed.receipts, None)
+            )
         self.tip = block.header
         self.blocks.append(block)
         for receipt in executed.receipts:
@@ -310,6 +330,17 @@ class Ledger:
         if self.is_audited:
             self.audit()
         return executed
+
+    def overwrite(self, view: View) -> None:
+        """Puts what a test wrote to a view into both nodes, without a block: for states that no transaction makes."""
+        layer = view.seal()
+        assert layer.base is self.node.state
+        mirrored = View(self.mirror.state)
+        for key, value in layer.values.items():
+            mirrored.write(key, value)
+        for node, each in ((self.node, layer), (self.mirror, mirrored.seal())):
+            node.state.commit(self.tip.height, each, {})
+        assert self.node.state.root == self.mirror.state.root
 
     def wait(self, heights: int) -> None:
         """Empty blocks."""
@@ -395,8 +426,6 @@ class Ledger:
         context = context_for(self.context, candidate, 0)
         view = View(self.state)
         if self.context.height == self.context.epoch_first_height:
-            from node.modules import holdouts
-
             holdouts.begin_epoch(view, self.context)
         sender = candidate.transaction.sender
         account = load_account(view, sender)

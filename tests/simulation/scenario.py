@@ -62,6 +62,8 @@ class Run:
     heights: dict[str, int]
     lies_told: list[str] = field(default_factory=list)
     evidence_count: int = 0
+    rejected: frozenset[str] = frozenset()
+    """Why honest validators voted against blocks."""
 
 
 def run_scenario(seed: int) -> Run:
@@ -99,6 +101,9 @@ def run_scenario(seed: int) -> Run:
         heights=world.heights(),
         lies_told=liar.lies_told,
         evidence_count=len(world.evidence),
+        rejected=frozenset(
+            reason for node in world.honest() if node.replica is not None for reason in node.replica.engine.rejected
+        ),
     )
 
 

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from node.errors import BlockReason
+from tests.simulation.adversaries.lying_proposer import LIES
 from tests.simulation.scenario import draw_options, run_scenario
 
 FAST_SEEDS = range(12)
@@ -43,12 +45,18 @@ def test_twins_are_caught_and_nobody_else_is_accused():
     assert all(found), "each pair of twins equivocated and was caught"
 
 
-def test_every_lie_of_the_lying_proposer_is_told_somewhere():
-    from tests.simulation.adversaries.lying_proposer import LIES
-
+def test_every_lie_of_the_lying_proposer_is_told_somewhere_and_refused_for_its_reason():
     liars = [seed for seed in range(400) if draw_options(random.Random(seed)).adversary == "liar"][:25]
-    told = {lie for seed in liars for lie in run_scenario(seed).lies_told}
-    assert told == set(LIES)
+    runs = [run_scenario(seed) for seed in liars]
+    assert {lie for run in runs for lie in run.lies_told} == set(LIES)
+    assert {reason for run in runs for reason in run.rejected} == {
+        BlockReason.WRONG_ROOT,
+        BlockReason.WRONG_PARENT,
+        BlockReason.WRONG_PROPOSER,
+        BlockReason.WRONG_SET,
+        BlockReason.BAD_TIME,
+        BlockReason.BAD_TRANSACTION,
+    }
 
 
 def test_same_seed_gives_the_same_trace_under_two_hash_seeds():

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from node.api import requests, views
+from node.api import requests, views, views_data
 from node.api.cursor import encode_cursor, make_scope
 from node.api.explorer import BYTES, EVENTS, ROUTES, Route
 from node.api.requests import BASE
@@ -302,7 +302,7 @@ async def test_a_node_without_an_index_says_so_and_shows_blocks() -> None:
 
 async def test_a_payment_says_why_in_numbers_that_can_be_replayed(client: Client, story: Story) -> None:
     for each in (await client.get(BASE + "/payments?limit=100")).json["items"]:
-        why = msgspec.convert((await client.get(f"{BASE}/payments/{each['id']}")).json, views.PaymentWhy)
+        why = msgspec.convert((await client.get(f"{BASE}/payments/{each['id']}")).json, views_data.PaymentWhy)
         paid = why.payment
         assert msgspec.to_builtins(paid) == each
         amount = int(paid.pool_units) * paid.excess // paid.weight
@@ -317,7 +317,7 @@ async def test_a_payment_says_why_in_numbers_that_can_be_replayed(client: Client
 async def test_an_answer_shows_who_made_it_and_who_was_paid(client: Client, story: Story) -> None:
     for number, question in enumerate(story.questions):
         shown = (await client.get(f"{BASE}/attributions/{question.hex()}")).json
-        shown = msgspec.convert(shown, views.AttributionDetail)
+        shown = msgspec.convert(shown, views_data.AttributionDetail)
         assert shown.attribution.transaction_id == story.answers.hex()
         assert shown.question.status == "answered"
         assert shown.question.answer == shown.attribution.answer in ("benign", "malignant")
@@ -339,7 +339,7 @@ async def test_records_show_where_they_stand(client: Client, story: Story) -> No
         story.erased_record: ("erased", 0, True),
     }
     for content, (status, position, is_public) in expected.items():
-        shown = msgspec.convert((await client.get(f"{BASE}/records/{content.hex()}")).json, views.ContentView)
+        shown = msgspec.convert((await client.get(f"{BASE}/records/{content.hex()}")).json, views_data.ContentView)
         [record] = shown.records
         assert (record.status, record.position) == (status, position), status
         assert (shown.is_public, shown.erased_height > 0) == (is_public, status == "erased"), status
@@ -361,12 +361,12 @@ async def test_contents_are_served_until_they_are_erased(client: Client, story: 
 
 
 async def test_a_datanet_shows_its_holdout_models_and_escrow(client: Client, story: Story) -> None:
-    shown = msgspec.convert((await client.get(f"{BASE}/datanets/{story.datanet.hex()}")).json, views.DatanetView)
+    shown = msgspec.convert((await client.get(f"{BASE}/datanets/{story.datanet.hex()}")).json, views_data.DatanetView)
     assert (shown.name, shown.accepted_count, shown.models) == ("Biopsies", 48, [story.model.hex()])
     assert int(shown.escrow_units) > 0
     assert shown.holdout is not None
     assert shown.holdout.used == [0]
-    model = msgspec.convert((await client.get(f"{BASE}/models/{story.model.hex()}")).json, views.ModelView)
+    model = msgspec.convert((await client.get(f"{BASE}/models/{story.model.hex()}")).json, views_data.ModelView)
     assert (model.status, model.is_open, model.is_gate_on, model.snapshot_count) == ("active", True, True, 48)
     assert model.eligibility_bps > 0
     assert model.owner == format_address(story.chain.people["heir"].address)

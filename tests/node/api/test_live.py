@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from node.api import live, views
+from node.api import live, views_chain, views_data
 from node.modules.accounts import Transfer
 from node.primitives.address import format_address
 from tests.node.api.host import WAIT_S, Client, Node, serving
@@ -90,10 +90,10 @@ async def test_a_subscriber_hears_of_each_block_once_in_order(line: Line, client
     for number in range(4):
         heard = await line.hear()
         assert (heard["subscription"], heard["topic"]) == (subscription, "blocks")
-        block = msgspec.convert(heard["result"], views.BlockNews)
+        block = msgspec.convert(heard["result"], views_chain.BlockNews)
         assert block.height == story.height + 1 + number
         assert block.id == (await client.call("block", height=block.height))["header"]["id"]
-        expected = [views.FinalTransaction(id=sent[number].hex(), failure="")] if number < 3 else []
+        expected = [views_chain.FinalTransaction(id=sent[number].hex(), failure="")] if number < 3 else []
         assert block.transactions == expected
 
 
@@ -124,7 +124,7 @@ async def test_transactions_are_told_whole_and_by_account(line: Line, client: Cl
     heard = [await line.hear() for _ in range(3)]
     assert [each["subscription"] for each in heard].count(everything) == 2
     [to_me] = [each["result"] for each in heard if each["subscription"] == mine]
-    news = msgspec.convert(to_me, views.TransactionNews)
+    news = msgspec.convert(to_me, views_chain.TransactionNews)
     assert [each.id for each in news.transactions] == [paid.hex()]
     found = await client.call("tx", id=paid.hex())
     assert msgspec.to_builtins(news.transactions[0]) == found["transaction"]
@@ -138,7 +138,7 @@ async def test_payments_are_told_live_as_they_are_replayed(line: Line, client: C
     heard = await line.hear()
     assert {each["recipient"] for each in heard["result"]["payments"]} == {clinic}
     assert {each["transaction_id"] for each in heard["result"]["payments"]} == {answered.transaction_id.hex()}
-    msgspec.convert(heard["result"], views.PaymentNews)
+    msgspec.convert(heard["result"], views_data.PaymentNews)
     again = await line.subscribe("payments", address=clinic, from_height=0)
     replayed = [await line.hear() for _ in range(2)]
     assert [each["subscription"] for each in replayed] == [again, again]

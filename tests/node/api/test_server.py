@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.api import server, views
+from node.api import server, views_chain
 from node.api.explorer import BYTES, EVENTS, ROUTES, Route
 from node.api.guard import Access, RateLimiter, TooFast
 from node.api.requests import BASE
@@ -54,7 +54,7 @@ class Stream:
             while len(heights) < count:
                 event = await self.event()
                 if event.get("event") == "block":
-                    shown = msgspec.json.decode(event["data"], type=views.BlockSummary)
+                    shown = msgspec.json.decode(event["data"], type=views_chain.BlockSummary)
                     assert shown.height == int(event["id"])
                     heights.append(shown.height)
         return heights
