@@ -86,7 +86,7 @@ def test_half_with_a_notarization_and_half_with_a_nullification_of_one_view_find
     assert min(cluster.heights()) > before
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 40))])
 def test_faults_never_split_the_chain_and_healing_brings_progress(seed):
     print(f"seed {seed}")
     source = random.Random(seed)

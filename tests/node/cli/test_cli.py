@@ -15,6 +15,7 @@ from node.execution.registry import KINDS
 from node.primitives.address import format_address
 from tests.factories import make_key
 
+pytestmark = pytest.mark.slow
 PASSPHRASE = "correct horse"
 
 
