@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,21 +46,30 @@ def make_options(payload_class: type) -> Iterator[click.Option]:
 
 
 def make_payload(
-    payload_class: type, given: dict[str, Any], payload_file: Path | None, resolve: ResolveAddress
+    payload_class: type,
+    given: dict[str, Any],
+    payload_file: Path | None,
+    resolve: ResolveAddress,
+    made: Mapping[str, Sequence[bytes]],
 ) -> tuple[Any, tuple[bytes, ...]]:
-    """The payload of options and file, and the contents it refers to. Raises: ConfigError naming what is wrong."""
+    """The payload of options and file, and the contents it refers to.
+
+    `made` has the contents of fields that are not read from files. Raises: ConfigError naming what is wrong.
+    """
     plain: dict[str, Any] = {}
     contents: list[bytes] = []
     if payload_file is not None:
         plain |= _read_json(payload_file)
     for name, hint in wire_fields(payload_class):
         value = given.get(name)
-        if value is None or value == ():
-            continue
         bare = _bare(hint)
+        found = made.get(name)
+        if found is None and (value is None or value == ()):
+            continue
         if _is_files(bare):
-            references, found = _read_contents(value)
+            found = _read_contents(value or ()) if found is None else found
             contents += found
+            references = [{"hash": sha256(each).hex(), "size_bytes": len(each)} for each in found]
             plain[name] = references if typing.get_origin(bare) is tuple else references[0]
         else:
             plain[name] = _plain_value(name, value, hint, bare, resolve)
@@ -94,15 +103,14 @@ def _plain_value(name: str, value: Any, hint: Any, bare: Any, resolve: ResolveAd
         raise ConfigError(f"--{option_name(name)} is JSON, or @FILE with it: {error}") from error
 
 
-def _read_contents(paths: typing.Sequence[Path]) -> tuple[list[dict[str, Any]], list[bytes]]:
+def _read_contents(paths: Sequence[Path]) -> list[bytes]:
     contents = []
     for path in paths:
         try:
             contents.append(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
-    references = [{"hash": sha256(content).hex(), "size_bytes": len(content)} for content in contents]
-    return references, contents
+    return contents
 
 
 def _read_json(path: Path) -> dict[str, Any]:

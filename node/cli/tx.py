@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import click
 
 from node.cli.keys import JSON_OPTION, PASSPHRASE_OPTION, read_passphrase
 from node.cli.options import make_options, make_payload
+from node.cli.records import read_question, read_records
 from node.cli.setup import HOME_OPTION
 from node.client import Client
 from node.config import CONSENSUS_KEY_FILE, ConfigError, Home
 from node.execution.registry import KIND_NAMED, Kind
 from node.keystore import Keystore
 from node.modules.accounts import RotateKey, rotation_digest
+from node.modules.attributions import Ask
+from node.modules.datanets import Contribute
 from node.modules.validators import RotateConsensusKey, possession_digest
 from node.primitives.address import format_address, parse_address
 from node.primitives.amount import format_open, parse_open
@@ -79,7 +83,15 @@ def _field_options(kind: Kind) -> list[click.Parameter]:
                 ["--new-home"], required=True, type=click.Path(path_type=Path), help="Home with the new consensus key."
             )
         ]
-    return list(make_options(kind.payload_class))
+    options: list[click.Parameter] = list(make_options(kind.payload_class))
+    if kind.payload_class in (Contribute, Ask):
+        path = click.Path(path_type=Path, dir_okay=False)
+        options.append(
+            click.Option(["--jsonl"], type=path, help="JSON Lines in the datanet's columns, in place of files.")
+        )
+    if kind.payload_class is Contribute:
+        options.append(click.Option(["--label"], default="label", show_default=True, help="The field with the class."))
+    return options
 
 
 def _send(kind: Kind, given: dict[str, Any]) -> None:
@@ -127,7 +139,21 @@ def _payload(
     def resolve(text: str) -> str:
         return text if text.startswith("open1") else format_address(keystore.show(text).address)
 
-    return make_payload(kind.payload_class, given, given["payload_file"], resolve)
+    made = _contents(kind, given, client)
+    return make_payload(kind.payload_class, given, given["payload_file"], resolve, made)
+
+
+def _contents(kind: Kind, given: dict[str, Any], client: Client) -> dict[str, Sequence[bytes]]:
+    """Contents made from JSON Lines, by field."""
+    if given.get("jsonl") is None:
+        return {}
+    if kind.payload_class is Contribute:
+        if given["datanet"] is None:
+            raise ConfigError("--jsonl needs --datanet")
+        return {"records": read_records(client, given["datanet"], given["jsonl"], given["label"])}
+    if given["model"] is None:
+        raise ConfigError("--jsonl needs --model")
+    return {"query": [read_question(client, given["model"], given["jsonl"])]}
 
 
 def _rotate_consensus(key: PrivateKey, genesis_hash: bytes, operator: bytes) -> RotateConsensusKey:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,6 @@ from node.payloads import Transfer
 
 pytestmark = pytest.mark.slow
 TIMEOUT_S = 60.0
-
-
-@pytest.fixture
-def net(tmp_path: Path, first_port: int) -> Iterator[tuple[Devnet, Launcher]]:
-    devnet, _ = open_devnet(tmp_path / "devnet", first_port=first_port)
-    with Launcher(devnet) as launcher:
-        launcher.start_all()
-        yield devnet, launcher
 
 
 def wait_until(is_there: Callable[[], bool]) -> None:
