@@ -198,9 +198,7 @@ class AsyncClient:
         calls = [("broadcast_tx_sync", {"transaction": each.hex()}) for each in transactions]
         answers = await self.batch(calls)
         return [
-            each
-            if isinstance(each, CallFailed)
-            else msgspec.json.decode(each, type=views_chain.Admission).transaction_id
+            each if isinstance(each, CallFailed) else _decode(each, type=views_chain.Admission).transaction_id
             for each in answers
         ]
 
@@ -256,11 +254,11 @@ class AsyncClient:
 
     async def call(self, method: str, **parameters: Any) -> Any:
         """The decoded result of a JSON-RPC method. Raises: CallFailed, NetworkError."""
-        return msgspec.json.decode(await self._call(method, parameters))
+        return _decode(await self._call(method, parameters), type=object)
 
     async def call_as(self, result: type[T], method: str, **parameters: Any) -> T:
         """The result of a JSON-RPC method as a class of `node.api.views`. Raises: CallFailed, NetworkError."""
-        return msgspec.json.decode(await self._call(method, parameters), type=result)
+        return _decode(await self._call(method, parameters), type=result)
 
     async def batch(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[msgspec.Raw | CallFailed]:
         """The raw results of several calls in one request."""
@@ -268,12 +266,12 @@ class AsyncClient:
             {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
             for number, (method, parameters) in enumerate(calls)
         ]
-        answers = msgspec.json.decode(await self._post(msgspec.json.encode(body)), type=list[_Answer])
+        answers = _decode(await self._post(msgspec.json.encode(body)), type=list[_Answer])
         return [each.result if each.error is None else _failure(each.error) for each in answers]
 
     async def get(self, result: type[T], path: str, **query: str | int) -> T:
         """What the explorer answers on a path below /api/v1, as a class of `node.api.views`."""
-        return msgspec.json.decode(await self._request("GET", f"/api/v1{path}", params=query), type=result)
+        return _decode(await self._request("GET", f"/api/v1{path}", params=query), type=result)
 
     async def iterate(self, item: type[T], path: str, **query: str | int) -> AsyncIterator[T]:
         """Every item of a listing of the explorer, page by page."""
@@ -296,7 +294,7 @@ class AsyncClient:
                 async for message in socket:
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         continue
-                    found = msgspec.json.decode(message.data)
+                    found: Any = _decode(message.data, type=object)
                     if "error" in found:
                         raise _failure(msgspec.convert(found["error"], views.CallError))
                     if found.get("method") == "subscription":
@@ -325,7 +323,7 @@ class AsyncClient:
 
     async def _call(self, method: str, parameters: Mapping[str, Any]) -> msgspec.Raw:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-        answer = msgspec.json.decode(await self._post(msgspec.json.encode(body)), type=_Answer)
+        answer = _decode(await self._post(msgspec.json.encode(body)), type=_Answer)
         if answer.error is not None:
             raise _failure(answer.error)
         return answer.result
@@ -486,6 +484,15 @@ def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield part
 
 
+def _decode(data: bytes | msgspec.Raw | str, *, type: type[T]) -> T:  # noqa: A002 (as msgspec names it)
+    try:
+        return msgspec.json.decode(data, type=type)
+    except msgspec.DecodeError as error:
+        raise NetworkError(
+            f"the answer is not one of this program's nodes: {error}. Is it a node's address?"
+        ) from error
+
+
 def _failure(error: views.CallError) -> CallFailed:
     transaction_id = error.data.transaction_id
     return CallFailed(error.data.reason, error.data.hint, transaction_id if isinstance(transaction_id, str) else "")
@@ -495,5 +502,5 @@ def _http_failure(status: int, body: bytes) -> OpenLedgerError:
     try:
         problem = msgspec.json.decode(body, type=views.ErrorAnswer).error
     except msgspec.DecodeError:
-        return NetworkError(f"the address answers with status {status}: is it a node's?")
+        return NetworkError(f"the address answers with status {status}. Is it a node's?")
     return CallFailed(problem.reason, problem.message)
