@@ -70,6 +70,7 @@ class App:
         self._failure: str | None = None
         self._stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="verify")
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
         self._worker = Worker()
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(lock_data(home.data))
@@ -217,6 +218,18 @@ class App:
         """The nodes that are accepted have changed."""
         self.network.set_registry(registry.nodes())
 
+    def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
+        """Does something slow that touches the stores only, off the event loop."""
+
+        def on_future(future: Future[None]) -> None:
+            error = future.exception()
+            if error is None:
+                self._from_thread(on_done)
+            else:
+                self._from_thread(self.stop, str(error))
+
+        self._aside.submit(work).add_done_callback(on_future)
+
     def request_flush(self) -> None:
         """Ends the turn soon: once for everything that happens until then."""
         if not self._is_flush_due:
@@ -317,6 +330,7 @@ class App:
             self.replica.flush()
         self._worker.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._aside.shutdown(wait=True, cancel_futures=True)  # it works on the stores that are closed next
         self._wal.close()
         for store in (self._store, self._blob_store, self._index_store):
             if store is not None:

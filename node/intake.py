@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from attribution.request import REQUEST
@@ -39,6 +39,10 @@ BARRED_HEIGHTS = 100
 """For how many blocks a false claim bars its sender on this node."""
 MOST_SEEN = 100_000
 """Ids of transactions that were refused lately, with the reason: refused again without another look."""
+MOST_ARRIVING = 20_000
+"""Transactions on their way in."""
+NOBODY = b""
+"""Where a transaction comes from that comes in again."""
 BULK_SIGNATURES = 512
 """Signatures verified in one go off the event loop."""
 
@@ -90,6 +94,7 @@ class Intake:
         fetch_blobs: Callable[[Sequence[bytes], bytes | None], None],
         on_admitted: Callable[[Candidate, bytes | None], None],
         on_dropped: Callable[[Candidate, TransactionRejected], None],
+        on_bad_signature: Callable[[bytes], None],
     ) -> None:
         self._genesis_hash = genesis_hash
         self._state = state
@@ -100,6 +105,7 @@ class Intake:
         self._fetch_blobs = fetch_blobs
         self._on_admitted = on_admitted
         self._on_dropped = on_dropped
+        self._on_bad_signature = on_bad_signature
         self._arriving: dict[bytes, Arrival] = {}
         self._unverified: list[Arrival] = []
         self._is_verifying = False
@@ -134,6 +140,8 @@ class Intake:
             return candidate.id
         if source is not None and (refused := self._refused.get(data)) is not None:
             raise refused
+        if len(self._arriving) >= MOST_ARRIVING:
+            raise TransactionRejected(TransactionReason.MEMPOOL_FULL, "too many transactions are on their way in")
         self._check(candidate)
         arrival = Arrival(
             candidate=candidate,
@@ -144,6 +152,23 @@ class Intake:
         self._arriving[data] = arrival
         self._unverified.append(arrival)
         return candidate.id
+
+    def readmit(self, candidate: Candidate, now_ms: int) -> None:
+        """Takes a transaction in again that waited in the mempool and lacks something now."""
+        if candidate.data in self._arriving:
+            return
+
+        def on_done(error: TransactionRejected | None) -> None:
+            if error is not None:
+                self._on_dropped(candidate, error)
+
+        arrival = Arrival(candidate=candidate, source=NOBODY, on_done=[on_done], arrived_ms=now_ms)
+        self._arriving[candidate.data] = arrival
+        self._unverified.append(arrival)
+
+    def arriving(self) -> Iterator[Candidate]:
+        """Transactions on their way in."""
+        return (arrival.candidate for arrival in self._arriving.values())
 
     def flush(self) -> None:
         """Sends what came in since the last flush to signature verification; the host calls it once per turn."""
@@ -191,11 +216,16 @@ class Intake:
 
     def _on_verified(self, batch: Sequence[Arrival], valid: list[bool]) -> None:
         self._is_verifying = False
+        liars: dict[bytes, None] = {}
         for arrival, is_valid in zip(batch, valid, strict=True):
             if is_valid:
                 self._proceed(arrival, arrival.arrived_ms)
             else:
                 self._refuse(arrival, TransactionRejected(TransactionReason.BAD_SIGNATURE))
+                if arrival.source:
+                    liars[arrival.source] = None
+        for peer in liars:
+            self._on_bad_signature(peer)
         self.flush()
 
     def _proceed(self, arrival: Arrival, now_ms: int) -> None:

@@ -18,11 +18,16 @@ MOST_TRANSACTIONS = 50_000
 LARGEST_SIZE_BYTES = 64 * 2**20
 MOST_PER_ACCOUNT = 256
 """How far ahead of its next nonce an account may send."""
+MOST_GAPPED = 5_000
+"""Transactions that wait for missing ones: they pay nothing, so they never crowd out what can be carried."""
+MOST_GAPPED_PER_ACCOUNT = 64
 REPLACEMENT_BPS = 11_000
 """A replacement pays at least this share of the fee of what it replaces."""
 
 NonceOf = Callable[[bytes], int]
 """The next nonce of an account, in the state a block will extend."""
+AccountOf = Callable[[bytes], tuple[int, int]]
+"""The next nonce and the balance of an account, in the final state."""
 
 
 @dataclass(slots=True)
@@ -122,6 +127,7 @@ class Mempool:
             detail = f"the next nonce is {account_nonce}, {MOST_PER_ACCOUNT} may wait"
             raise TransactionRejected(TransactionReason.NONCE_TOO_HIGH, detail)
         queue = self._queues.get(transaction.sender)
+        self._check_gap(transaction.nonce, account_nonce, queue)
         if queue is None:
             return
         promised_units = queue.fees_units
@@ -147,6 +153,7 @@ class Mempool:
         transaction = candidate.transaction
         entry = Entry(candidate=candidate, admitted_ms=now_ms)
         known = self._queues.get(transaction.sender)
+        self._check_gap(transaction.nonce, account_nonce, known)
         replaced = known.entries.get(transaction.nonce) if known is not None else None
         leaving = self._victims(entry, replaced)  # nothing leaves before it is sure that the new one fits
         if replaced is not None:
@@ -203,13 +210,25 @@ class Mempool:
             self._remove(each)
         return tuple(each.candidate for each in leaving)
 
-    def on_final(self, included: Iterable[Candidate], height: int, nonce_of: NonceOf) -> tuple[Candidate, ...]:
-        """A block is final: what it carried, what its senders can no longer use, and what expired goes.
+    def remove_gapped(self, before_ms: int) -> tuple[Candidate, ...]:
+        """Drops what has waited since before a time for transactions that never came."""
+        late = [
+            entry.candidate.id
+            for queue in self._queues.values()
+            for nonce, entry in queue.entries.items()
+            if nonce >= queue.ready_end and entry.admitted_ms < before_ms
+        ]
+        return tuple(candidate for each in late for candidate in self.remove(each))
 
-        Returns what was dropped without being carried.
+    def on_final(
+        self, included: Iterable[Candidate], height: int, account_of: AccountOf
+    ) -> tuple[tuple[Candidate, TransactionReason], ...]:
+        """A block is final: what it carried, what its senders can no longer use or pay, and what expired goes.
+
+        Returns what was dropped without being carried, and why.
         """
         carried: set[bytes] = set()
-        dropped: list[Candidate] = []
+        dropped: list[tuple[Candidate, TransactionReason]] = []
         senders: dict[bytes, None] = {}
         for candidate in included:
             carried.add(candidate.id)
@@ -218,20 +237,34 @@ class Mempool:
             queue = self._queues.get(sender)
             if queue is None:
                 continue
-            next_nonce = nonce_of(sender)
+            next_nonce, balance_units = account_of(sender)
             for entry in [queue.entries[nonce] for nonce in queue.entries if nonce < next_nonce]:
                 self._remove(entry)
                 if entry.candidate.id not in carried:
-                    dropped.append(entry.candidate)
+                    dropped.append((entry.candidate, TransactionReason.NONCE_TOO_LOW))
             if sender in self._queues:
                 ready_before = queue.ready_count
                 queue.next_nonce, queue.ready_end = next_nonce, max(queue.ready_end, next_nonce)
                 queue.extend()
                 self._ready_count += queue.ready_count - ready_before
+            while queue.entries and queue.fees_units > balance_units:
+                last = queue.entries[max(queue.entries)]
+                self._remove(last)
+                dropped.append((last.candidate, TransactionReason.FEE_UNPAYABLE))
         for valid_until in [each for each in self._expiring if each <= height]:
             for transaction_id in list(self._expiring.get(valid_until, ())):
-                dropped.extend(self.remove(transaction_id))
+                dropped.extend((each, TransactionReason.EXPIRED) for each in self.remove(transaction_id))
         return tuple(dropped)
+
+    def _check_gap(self, nonce: int, account_nonce: int, queue: Queue | None) -> None:
+        """Raises: TransactionRejected NONCE_TOO_HIGH when too much waits for missing transactions already."""
+        ready_end = account_nonce if queue is None else max(queue.ready_end, account_nonce)
+        if nonce <= ready_end or (queue is not None and nonce in queue.entries):
+            return
+        of_account = 0 if queue is None else len(queue.entries) - queue.ready_count
+        if of_account >= MOST_GAPPED_PER_ACCOUNT or len(self._by_id) - self._ready_count >= MOST_GAPPED:
+            detail = f"too many wait for missing ones; the account's next nonce is {ready_end}"
+            raise TransactionRejected(TransactionReason.NONCE_TOO_HIGH, detail)
 
     def _victims(self, entry: Entry, replaced: Entry | None) -> list[Entry]:
         """The cheapest that make room for a transaction, each with what its account sent after it.

@@ -7,7 +7,7 @@ the simulator. Every entry point is a plain call; the host calls `flush` at the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, assert_never
@@ -31,7 +31,7 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed, genesis_block, genesis_layer
-from node.execution.transaction import Candidate
+from node.execution.transaction import Candidate, read_transaction
 from node.intake import Intake, OnDone, Signed
 from node.mempool import Mempool
 from node.modules.accounts import load_account
@@ -62,13 +62,14 @@ from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
 from node.signer import Signer
 from node.state.store import StateStore
-from node.storage.blobs import BlobStore
+from node.storage.blobs import BlobStore, Uses
 from node.storage.blocks import BlockStore, block_changes
 from node.storage.kv import KeyValueStore
 from node.storage.schema import Column, Meta, column_key
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher, check_sync_response, make_sync_response
 from node.types.genesis import Genesis
+from node.types.receipt import Receipt
 from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
 
@@ -84,6 +85,10 @@ SWEEP_MS = 60_000
 """How often unused contents are looked for."""
 UNUSED_BLOB_MS = 3_600_000
 """How long a content waits for a transaction that refers to it."""
+GAP_MS = 600_000
+"""How long a transaction waits for the missing ones before it."""
+NOTED_HEIGHTS = 16
+"""A node that starts again looks at so many blocks at most for what they did to the contents."""
 FETCH_TIMEOUT_MS = 1_000
 SYNC_TIMEOUT_MS = 5_000
 SYNC_LAG_HEIGHTS = 2
@@ -107,6 +112,9 @@ class ReplicaHost(Host, Protocol):
 
     def on_registry(self, registry: Registry) -> None:
         """The nodes that others accept connections from have changed."""
+
+    def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
+        """Does something slow that touches the stores only, off the event loop."""
 
     def request_flush(self) -> None:
         """Something came in outside of the host's own turns: call `flush` soon."""
@@ -177,6 +185,7 @@ class Replica:
             fetch_blobs=self.want_blobs,
             on_admitted=self._on_admitted,
             on_dropped=self._on_dropped,
+            on_bad_signature=self._on_bad_signature,
         )
         self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
         self._blob_fetcher: Fetcher[bytes] = Fetcher(self._ask_blobs, FETCH_TIMEOUT_MS, MOST_BLOBS_PER_MESSAGE)
@@ -194,6 +203,11 @@ class Replica:
         """Who reports equivocations."""
         self._registry = REGISTRY.get(self.state)
         self._map_peers()
+        self._noted_height = self.blobs.height
+        self._erased = self.blobs.erased()
+        """Contents that are deleted, and may lie in the files still."""
+        self._is_purging = False
+        self._catch_up_contents()
         self.engine = Engine(
             genesis_hash=self.genesis_hash,
             signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,
@@ -238,7 +252,8 @@ class Replica:
             self._gossip.repeat(waiting, now_ms)
         if now_ms - self._sweep_ms >= SWEEP_MS:
             self._sweep_ms = now_ms
-            self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)
+            self._sweep(now_ms)
+        self._purge()
         self.flush()
 
     # What people ask.
@@ -328,14 +343,9 @@ class Replica:
         self._moved_ms = self.host.monotonic_ms()
         header = executed.block.header
         self._block_fetcher.got(executed.block_id)
-        dropped = self.mempool.on_final(
-            executed.candidates, header.height, lambda address: load_account(self.state, address).nonce
-        )
-        for candidate in dropped:
-            is_late = candidate.transaction.valid_until_height <= header.height
-            reason = TransactionReason.EXPIRED if is_late else TransactionReason.NONCE_TOO_LOW
+        for candidate, reason in self.mempool.on_final(executed.candidates, header.height, self._account):
             self._on_dropped(candidate, TransactionRejected(reason))
-        self._keep_contents(executed)
+        self._use_contents(header.height, zip(executed.candidates, executed.receipts, strict=True))
         self.intake.on_final(self._moved_ms)
         registry = REGISTRY.get(self.state)
         if registry != self._registry:
@@ -374,8 +384,14 @@ class Replica:
         return peer if peer in self.host.peers() else None
 
     def on_work_rejected(self, candidate: Candidate, error: TransactionRejected) -> None:
-        """A waiting transaction cannot stand in a block any more."""
-        for each in self.mempool.remove(candidate.id):
+        """A waiting transaction cannot stand in a block now."""
+        gone = self.mempool.remove(candidate.id)
+        if error.reason is TransactionReason.CLAIM_PENDING:
+            # What it needs is not here any more: it comes in again like a new one, and what its sender sent after it.
+            for each in gone:
+                self.intake.readmit(each, self.host.monotonic_ms())
+            return
+        for each in gone:
             after = TransactionRejected(TransactionReason.NONCE_TOO_HIGH, "an earlier one was dropped")
             self._on_dropped(each, error if each is candidate else after)
 
@@ -395,35 +411,75 @@ class Replica:
             self._gossip.tell(candidate.data, self.host.monotonic_ms())
         self.engine.on_work()
 
+    def _on_bad_signature(self, peer: bytes) -> None:
+        """No honest node passes on what it has not verified."""
+        self.host.penalize(peer, MessageRejected(MessageReason.BAD_SIGNATURE, "a transaction"))
+
+    def _account(self, address: bytes) -> tuple[int, int]:
+        account = load_account(self.state, address)
+        return account.nonce, account.balance_units
+
     def _on_dropped(self, candidate: Candidate, error: TransactionRejected) -> None:
         for tell in self.on_transaction_dropped:
             tell(candidate.id, error)
 
     # Contents.
 
-    def _keep_contents(self, executed: Executed) -> None:
-        for candidate, receipt in zip(executed.candidates, executed.receipts, strict=True):
+    def _use_contents(self, height: int, done: Iterable[tuple[Candidate, Receipt]]) -> None:
+        """What a final block's transactions do to the contents."""
+        referred: list[tuple[bytes, bool]] = []
+        released: list[bytes] = []
+        erased: list[bytes] = []
+        for candidate, receipt in done:
             if receipt.failure:
                 continue
-            references = candidate.kind.blobs(candidate.payload)
-            if references:
-                is_restricted = isinstance(candidate.payload, Contribute)
-                missing = self.blobs.refer((each.hash for each in references), is_restricted=is_restricted)
-                self._blob_fetcher.want(missing, None)
+            is_restricted = isinstance(candidate.payload, Contribute)
+            referred += [(each.hash, is_restricted) for each in candidate.kind.blobs(candidate.payload)]
             for event in receipt.events:
                 if event.name == ContentErased.NAME:
-                    self._erase(decode(ContentErased, event.payload).content)
+                    erased.append(decode(ContentErased, event.payload).content)
                 elif event.name == Reviewed.NAME:
-                    self._on_reviewed(decode(Reviewed, event.payload))
+                    reviewed = decode(Reviewed, event.payload)
+                    if reviewed.status is ContributionStatus.ACCEPTED:
+                        released += CONTRIBUTIONS.need(self.state, reviewed.contribution).records
+        if not (referred or released or erased) and height < self._noted_height + NOTED_HEIGHTS:
+            return
+        self._noted_height = height
+        uses = Uses(height=height, referred=tuple(referred), released=tuple(released), erased=tuple(erased))
+        self._blob_fetcher.want(self.blobs.apply_uses(uses), None)
+        for content in erased:
+            self._blob_fetcher.got(content)
+            log.info("content_erased", content=content.hex())
+        self._erased += erased
 
-    def _erase(self, content: bytes) -> None:
-        self._blob_fetcher.got(content)
-        self.blobs.erase((content,))
-        log.info("content_erased", content=content.hex())
+    def _catch_up_contents(self) -> None:
+        """What the last blocks did to the contents, if this node stopped between a block and its contents."""
+        for height in range(self._noted_height + 1, self.tree.tip.height + 1):
+            block, receipts = self.blocks.block(height), self.blocks.receipts(height)
+            assert block is not None, "final blocks are stored"
+            assert receipts is not None, "with their receipts"
+            candidates = [read_transaction(data, self.genesis_hash) for data in block.transactions]
+            self._use_contents(height, zip(candidates, receipts, strict=True))
 
-    def _on_reviewed(self, reviewed: Reviewed) -> None:
-        if reviewed.status is ContributionStatus.ACCEPTED:
-            self.blobs.release(CONTRIBUTIONS.need(self.state, reviewed.contribution).records)
+    def _purge(self) -> None:
+        """Takes erased contents out of the files, off the event loop, one run at a time."""
+        if not self._erased or self._is_purging:
+            return
+        erased, self._erased, self._is_purging = self._erased, [], True
+
+        def on_done() -> None:
+            self._is_purging = False
+
+        self.host.run_aside(lambda: self.blobs.purge(erased), on_done)
+
+    def _sweep(self, now_ms: int) -> None:
+        """Lets go of what nothing refers to, and of transactions whose predecessors never came."""
+        for candidate in self.mempool.remove_gapped(now_ms - GAP_MS):
+            late = TransactionRejected(TransactionReason.NONCE_TOO_HIGH, "the ones before it never came")
+            self._on_dropped(candidate, late)
+        waiting = [*(each.candidate for each in self.mempool), *self.intake.arriving()]
+        in_use = {reference.hash for each in waiting for reference in each.kind.blobs(each.payload)}
+        self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS, in_use)
 
     def _on_blobs(self, hashes: Sequence[bytes]) -> None:
         self.intake.on_blobs(hashes, self.host.monotonic_ms())
@@ -431,7 +487,7 @@ class Replica:
 
     def _on_blob_response(self, peer: bytes, contents: Sequence[bytes]) -> None:
         asked = [content for content in contents if self._blob_fetcher.was_asked(sha256(content), peer)]
-        if contents and not asked:
+        if not asked:
             # Two peers may answer the same question; only what nobody is waiting for any more is left out.
             return
         hashes = self.blobs.put(asked, self.host.wall_ms())
@@ -557,10 +613,12 @@ class Replica:
     def _map_peers(self) -> None:
         """Which node each current validator runs on."""
         nodes: dict[bytes, NodeEntry] = {each.operator: each.node for each in self._registry.candidates}
+        # A removed validator votes until the epoch ends, and needs what the others need for it.
+        earlier = self._peer_of
         self._peer_of = {
-            each.id: node_id_of(nodes[each.operator].certificate)
+            each.id: node_id_of(nodes[each.operator].certificate) if each.operator in nodes else earlier[each.id]
             for each in GOVERNING.get(self.state).validators.validators
-            if each.operator in nodes
+            if each.operator in nodes or each.id in earlier
         }
 
     def _last_final(self) -> Final:

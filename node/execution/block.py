@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from node.errors import BlockReason, BlockRejected, TransactionRejected
+from node.errors import BlockReason, BlockRejected, TransactionReason, TransactionRejected
 from node.execution.transaction import Candidate, authorize, context_for, execute, verify
 from node.modules import holdouts, rewards, validators
 from node.modules.accounts import ACCOUNTS, Account
@@ -135,27 +135,39 @@ def build_block(
     resources: Resources,
     on_rejected: Callable[[Candidate, TransactionRejected], None],
 ) -> Executed:
-    """A block of as many of the candidates, in their order, as fit and may stand in it."""
+    """A block of as many of the candidates, in their order, as fit and may stand in it.
+
+    What cannot ever stand in one is told to `on_rejected`; so is, as CLAIM_PENDING, what lacks a content or a result.
+    """
     context = block_context(base, parent.genesis_hash, parent.height + 1, parent.id())
     state = _begin(base, context)
     chosen: list[Candidate] = []
     receipts: list[Receipt] = []
     size_bytes = work_macs = 0
+    passed_over: set[bytes] = set()
+    """Senders whose next transaction has to wait: what follows it waits too."""
     for candidate in candidates:
         if len(chosen) >= context.parameters.block_transactions:
             break
+        sender = candidate.transaction.sender
+        if sender in passed_over:
+            continue
         if size_bytes + len(candidate.data) > context.parameters.block_size_bytes:
+            passed_over.add(sender)
             continue
         of_transaction = context_for(context, candidate, len(chosen))
         try:
             work = authorize(state, of_transaction, candidate)
             if work_macs + work > context.parameters.block_work_macs:
+                passed_over.add(sender)
                 continue
             verify(state, of_transaction, candidate, resources)
         except TransactionRejected as error:
             on_rejected(candidate, error)
             continue
-        except Pending:  # its result left the cache: a later block takes it
+        except Pending as pending:
+            on_rejected(candidate, TransactionRejected(TransactionReason.CLAIM_PENDING, str(pending)))
+            passed_over.add(sender)
             continue
         receipts.append(execute(state, of_transaction, candidate))
         chosen.append(candidate)

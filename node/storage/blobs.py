@@ -2,12 +2,14 @@
 
 A blob is named by its SHA-256. It comes before the transaction that refers to it and is swept away if none does; once
 a final transaction refers to it, it stays until it is erased. Durable when `put` returns: a validator that votes for a
-block holds what the block refers to.
+block holds what the block refers to. What a final block does to the blobs is one atomic batch that carries the block's
+height, so that a node that stopped between block and batch knows what is left to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from node.primitives.crypto import HASH_SIZE_BYTES, sha256
 from node.storage.kv import KeyValueStore
@@ -20,9 +22,30 @@ RESTRICTED = b"r"
 """Key prefix of contents under review: served to validators and their reviewers only."""
 WANTED = b"w"
 """Key prefix of contents the ledger refers to that are not here yet."""
+ERASED = b"e"
+"""Key prefix of contents that are deleted, but whose bytes may still lie in the files."""
+HEIGHT = b"h"
+"""Key of the last final block whose use of contents is noted here."""
 TIME_SIZE_BYTES = 8
+HEIGHT_SIZE_BYTES = 8
+MOST_RANGES = 16
+"""More contents than this are compacted as one range."""
 LARGEST_UNREFERENCED_SIZE_BYTES = 512 * 2**20
 """Most content kept that no final transaction refers to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uses:
+    """What a final block does to the contents."""
+
+    height: int
+    """The block."""
+    referred: tuple[tuple[bytes, bool], ...] = ()
+    """Contents its transactions refer to, and whether they are under review."""
+    released: tuple[bytes, ...] = ()
+    """Contents that are no longer under review."""
+    erased: tuple[bytes, ...] = ()
+    """Contents that are erased."""
 
 
 class BlobStore:
@@ -49,11 +72,16 @@ class BlobStore:
         return self._store.get(CONTENT + blob_hash)
 
     def put(self, contents: Sequence[bytes], now_ms: int) -> tuple[bytes, ...]:
-        """Stores contents together and returns their hashes. What is wanted is kept, the rest waits for a use."""
+        """Stores contents together and returns their hashes. What is wanted is kept, the rest waits for a use.
+
+        What is being taken out of the files is not stored again.
+        """
         hashes = tuple(sha256(content) for content in contents)
         changes: dict[bytes, bytes | None] = {}
         for blob_hash, content in zip(hashes, contents, strict=True):
             if CONTENT + blob_hash in changes or self.has(blob_hash):
+                continue
+            if self._store.get(ERASED + blob_hash) is not None:
                 continue
             changes[CONTENT + blob_hash] = content
             if self._store.get(WANTED + blob_hash) is not None:
@@ -66,31 +94,41 @@ class BlobStore:
             self._held.update(hashes)
         return hashes
 
-    def refer(self, hashes: Iterable[bytes], *, is_restricted: bool) -> tuple[bytes, ...]:
-        """A final transaction refers to these: they are not swept away. Returns the ones that are missing.
+    @property
+    def height(self) -> int:
+        """The last final block whose use of contents is noted here; a later one may have none."""
+        return int.from_bytes(self._store.get(HEIGHT) or b"", "big")
 
-        `is_restricted` is about contents nothing referred to before: what is public stays public."""
-        changes: dict[bytes, bytes | None] = {}
-        missing = []
-        for blob_hash in dict.fromkeys(hashes):
+    def apply_uses(self, uses: Uses) -> tuple[bytes, ...]:
+        """Notes what a final block does to the contents; the same again changes nothing. Returns what is missing.
+
+        What is referred to is not swept away; a restriction is about contents nothing referred to before: what is
+        public stays public. What is erased is deleted at once; `purge` then takes it out of the files too.
+        """
+        changes: dict[bytes, bytes | None] = {HEIGHT: uses.height.to_bytes(HEIGHT_SIZE_BYTES, "big")}
+        missing: dict[bytes, None] = {}
+        seen: set[bytes] = set()
+        for blob_hash, is_restricted in uses.referred:
+            if blob_hash in seen:  # the first use decides
+                continue
+            seen.add(blob_hash)
             if self.has(blob_hash):
                 is_new = self._store.get(UNREFERENCED + blob_hash) is not None
                 self._forget_unreferenced(blob_hash, changes)
             else:
                 is_new = self._store.get(WANTED + blob_hash) is None
                 changes[WANTED + blob_hash] = b""
-                missing.append(blob_hash)
+                missing[blob_hash] = None
             if is_restricted and is_new:
                 changes[RESTRICTED + blob_hash] = b""
-        if changes:
-            self._store.write(changes)
+        changes |= {RESTRICTED + blob_hash: None for blob_hash in uses.released}
+        for blob_hash in dict.fromkeys(uses.erased):
+            missing.pop(blob_hash, None)
+            self._forget(blob_hash, changes)
+            changes[ERASED + blob_hash] = b""
+        self._store.write(changes)
+        self._held.difference_update(uses.erased)
         return tuple(missing)
-
-    def release(self, hashes: Iterable[bytes]) -> None:
-        """These are no longer under review: they are served to everybody."""
-        changes: dict[bytes, bytes | None] = {RESTRICTED + blob_hash: None for blob_hash in hashes}
-        if changes:
-            self._store.write(changes)
 
     def is_public(self, blob_hash: bytes) -> bool:
         """Whether a content is served to everybody: the ledger refers to it, and it is not under review."""
@@ -100,20 +138,42 @@ class BlobStore:
         """Contents the ledger refers to that are not here."""
         return [key[1:] for key, _ in self._store.iterate(WANTED, WANTED + b"\xff" * (HASH_SIZE_BYTES + 1))]
 
-    def erase(self, hashes: Sequence[bytes]) -> None:
-        """Deletes bytes and compacts, so that they are gone from the disk too."""
-        # Before too: a content and its deletion that reach a table together both stay in it.
-        for blob_hash in hashes:
-            self._store.compact(CONTENT + blob_hash, CONTENT + blob_hash + b"\0")
-        self._delete(hashes)
-        for blob_hash in hashes:
-            self._store.compact(CONTENT + blob_hash, CONTENT + blob_hash + b"\0")
+    def erased(self) -> list[bytes]:
+        """Contents whose bytes may still lie in the files."""
+        return [key[1:] for key, _ in self._store.iterate(ERASED, ERASED + b"\xff" * (HASH_SIZE_BYTES + 1))]
 
-    def sweep(self, older_than_ms: int) -> int:
-        """Deletes blobs that came before a time and that no final transaction refers to. Returns how many."""
+    def purge(self, hashes: Sequence[bytes]) -> None:
+        """Takes deleted contents out of the files. Takes a while; touches the store only, so any thread may do it."""
+        if len(hashes) > MOST_RANGES:
+            ranges = [(CONTENT, CONTENT + b"\xff" * (HASH_SIZE_BYTES + 1))]
+        else:
+            ranges = [(CONTENT + blob_hash, CONTENT + blob_hash + b"\0") for blob_hash in hashes]
+        # A content and its deletion that reach a table together both stay in it: the second deletion meets the table.
+        for _ in range(2):
+            for start, stop in ranges:
+                self._store.compact(start, stop)
+            self._store.write({CONTENT + blob_hash: None for blob_hash in hashes})
+        for start, stop in ranges:
+            self._store.compact(start, stop)
+        self._store.write({ERASED + blob_hash: None for blob_hash in hashes})
+
+    def sweep(self, older_than_ms: int, in_use: Collection[bytes]) -> int:
+        """Deletes blobs that came before a time and that nothing refers to: no final transaction, nor one that waits.
+
+        Returns how many.
+        """
         unreferenced = self._store.iterate(UNREFERENCED, UNREFERENCED + b"\xff" * (HASH_SIZE_BYTES + 1))
-        old = [key[1:] for key, value in unreferenced if int.from_bytes(value, "big") < older_than_ms]
-        self._delete(old)
+        old = [
+            key[1:]
+            for key, value in unreferenced
+            if int.from_bytes(value, "big") < older_than_ms and key[1:] not in in_use
+        ]
+        changes: dict[bytes, bytes | None] = {}
+        for blob_hash in old:
+            self._forget(blob_hash, changes)
+        if changes:
+            self._store.write(changes)
+            self._held.difference_update(old)
         return len(old)
 
     def _forget_unreferenced(self, blob_hash: bytes, changes: dict[bytes, bytes | None]) -> None:
@@ -122,12 +182,7 @@ class BlobStore:
             content = self._store.get(CONTENT + blob_hash)
             self.unreferenced_size_bytes -= len(content) if content is not None else 0
 
-    def _delete(self, hashes: Sequence[bytes]) -> None:
-        changes: dict[bytes, bytes | None] = {}
-        for blob_hash in dict.fromkeys(hashes):
-            self._forget_unreferenced(blob_hash, changes)
-            for prefix in (CONTENT, UNREFERENCED, RESTRICTED, WANTED):
-                changes[prefix + blob_hash] = None
-        if changes:
-            self._store.write(changes)
-            self._held.difference_update(hashes)
+    def _forget(self, blob_hash: bytes, changes: dict[bytes, bytes | None]) -> None:
+        self._forget_unreferenced(blob_hash, changes)
+        for prefix in (CONTENT, UNREFERENCED, RESTRICTED, WANTED):
+            changes[prefix + blob_hash] = None

@@ -19,6 +19,7 @@ from node.intake import BARRED_HEIGHTS, MOST_CLAIMS_OF_PEERS, WAITING_MS, Intake
 from node.mempool import Mempool
 from node.modules.accounts import Transfer
 from node.modules.attributions import Ask, Attribute
+from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.proposal import BlockTree
 from node.storage.blobs import BlobStore
@@ -54,6 +55,7 @@ class Desk:
         self.verdicts: dict[bytes, list[Verdict]] = {}
         self.claims = Claims(self.blobs, lambda *job: self.jobs.append(job))
         self.tree = BlockTree(ledger.state, BlockStore(ledger.node.disk), self.claims, self.mempool.verified)
+        self.liars: list[bytes] = []
         self.intake = Intake(
             genesis_hash=ledger.chain.genesis_hash,
             state=ledger.state,
@@ -64,6 +66,7 @@ class Desk:
             fetch_blobs=lambda hashes, peer: self.fetched.append((tuple(hashes), peer)),
             on_admitted=lambda candidate, source: self.admitted.append((candidate.id, source)),
             on_dropped=lambda candidate, error: self.dropped.append((candidate.id, error.reason)),
+            on_bad_signature=self.liars.append,
         )
 
     def submit(self, candidate: Candidate, source: bytes | None = None, now_ms: int = 0) -> bytes:
@@ -185,6 +188,45 @@ def test_one_bad_signature_in_a_batch_harms_nobody_else(scene: Scene) -> None:
         [TransactionReason.BAD_SIGNATURE],
         [None],
     ]
+
+
+def test_peer_that_passes_on_what_it_did_not_verify_is_told_on(scene: Scene) -> None:
+    desk = Desk(scene)
+    good, bad = transfer(scene, "bob"), transfer(scene, "ann")
+    forged = replace(bad.transaction, signature=bytes(64))
+    candidate = replace(bad, transaction=forged, data=encode(forged))
+    desk.submit(candidate, PEER)
+    desk.submit(good, OTHER_PEER)
+    desk.verify()
+    assert desk.liars == [PEER]
+    desk.submit(candidate)
+    desk.verify()
+    assert desk.liars == [PEER]  # over the RPC anybody may try
+
+
+def test_more_than_can_be_looked_at_is_refused_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ARRIVING", 1)
+    desk = Desk(scene)
+    desk.submit(transfer(scene, "bob"))
+    assert desk.refuses_at_once(transfer(scene, "ann"))[0] is TransactionReason.MEMPOOL_FULL
+
+
+def test_what_comes_in_again_is_admitted_again_or_told_to_whoever_follows_it(scene: Scene) -> None:
+    desk = Desk(scene)
+    waiting = transfer(scene)
+    assert desk.take(waiting) is None
+    desk.mempool.remove(waiting.id)
+    desk.intake.readmit(waiting, 0)
+    assert [each.id for each in desk.intake.arriving()] == [waiting.id]
+    desk.intake.readmit(waiting, 0)
+    desk.verify()
+    assert waiting.id in desk.mempool
+    desk.mempool.remove(waiting.id)
+    scene.ledger.add_block(waiting)
+    desk.final()
+    desk.intake.readmit(waiting, 0)
+    desk.verify()
+    assert desk.dropped == [(waiting.id, TransactionReason.NONCE_TOO_LOW)]
 
 
 def test_bytes_that_were_refused_for_good_are_not_looked_at_again_from_a_peer(scene: Scene) -> None:

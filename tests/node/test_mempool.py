@@ -204,14 +204,21 @@ def test_room_is_counted_once_when_the_later_goes_before_the_earlier(monkeypatch
     assert pool.size_bytes == len(new.data) + len(waiting[3].data)
 
 
+def account_at(nonce: int):
+    return lambda _address: (nonce, 10**12)
+
+
 def test_what_expires_goes_with_what_follows_it() -> None:
     pool = Mempool()
     late = make(SENDERS[0], 0, 100, valid_until_height=7)
     following = make(SENDERS[0], 1, 100)
     offer(pool, late)
     offer(pool, following)
-    assert pool.on_final((), 6, lambda _: 0) == ()
-    assert pool.on_final((), 7, lambda _: 0) == (late, following)
+    assert pool.on_final((), 6, account_at(0)) == ()
+    assert pool.on_final((), 7, account_at(0)) == (
+        (late, TransactionReason.EXPIRED),
+        (following, TransactionReason.EXPIRED),
+    )
     assert len(pool) == pool.size_bytes == 0
 
 
@@ -221,8 +228,46 @@ def test_a_block_takes_its_own_out_and_drops_what_it_made_useless() -> None:
     offer(pool, mine)
     offer(pool, rest)
     carried = make(SENDERS[0], 0, 999, salt=5)
-    assert pool.on_final((carried,), 1, lambda _: 1) == (mine,)
+    assert pool.on_final((carried,), 1, account_at(1)) == ((mine, TransactionReason.NONCE_TOO_LOW),)
     assert pool.select(lambda _: 1, 9, 10**6) == [rest]
+
+
+def test_what_a_sender_cannot_pay_any_more_goes_from_its_end() -> None:
+    pool = Mempool()
+    waiting = [make(SENDERS[0], nonce, 100) for nonce in range(3)]
+    for each in waiting:
+        offer(pool, each)
+    spent = 3 * 100 - 1
+    dropped = pool.on_final((make(SENDERS[0], 9, 100),), 1, lambda _: (0, spent))
+    assert dropped == ((waiting[2], TransactionReason.FEE_UNPAYABLE),)
+    assert pool.select(lambda _: 0, 9, 10**6) == waiting[:2]
+
+
+def test_what_waits_for_missing_ones_never_fills_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_GAPPED", 3)
+    monkeypatch.setattr(module, "MOST_GAPPED_PER_ACCOUNT", 2)
+    pool = Mempool()
+    for nonce in (5, 6):
+        offer(pool, make(SENDERS[0], nonce, 900))
+    with pytest.raises(TransactionRejected) as of_account:
+        pool.check(make(SENDERS[0], 7, 900), 0, 10**12)
+    assert of_account.value.reason is TransactionReason.NONCE_TOO_HIGH
+    assert of_account.value.detail == "too many wait for missing ones; the account's next nonce is 0"
+    offer(pool, make(SENDERS[1], 5, 900))
+    with pytest.raises(TransactionRejected):
+        pool.add(make(SENDERS[2], 1, 900), 0, 0)
+    offer(pool, make(SENDERS[2], 0, 1))
+    offer(pool, make(SENDERS[0], 0, 1))  # what fills a gap is always taken
+
+
+def test_what_waits_for_what_never_comes_is_dropped_in_time() -> None:
+    pool = Mempool()
+    ready, gapped = make(SENDERS[0], 0, 100), make(SENDERS[0], 2, 100)
+    pool.add(ready, 0, 10)
+    pool.add(gapped, 0, 10)
+    assert pool.remove_gapped(10) == ()
+    assert pool.remove_gapped(11) == (gapped,)
+    assert pool.ready_count == len(pool) == 1
 
 
 # The model.
@@ -299,7 +344,8 @@ class PoolMachine(RuleBasedStateMachine):
             assert candidate.transaction.nonce == self.nonces[candidate.transaction.sender]
             self.nonces[candidate.transaction.sender] += 1
         carried = {candidate.id for candidate in chosen}
-        dropped = {each.id for each in self.pool.on_final(chosen, self.height, lambda sender: self.nonces[sender])}
+        gone = self.pool.on_final(chosen, self.height, lambda sender: (self.nonces[sender], 10**12))
+        dropped = {each.id for each, _ in gone}
         kept = [each for each in self.model if each.nonce >= self.nonces[each.sender]]
         for sender in {each.sender for each in kept}:
             late = [

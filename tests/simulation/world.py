@@ -104,6 +104,10 @@ class SimHost:
     def on_registry(self, registry: Registry) -> None:
         pass
 
+    def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
+        work()
+        self.world.schedule(self.world.now_ms + 1, self.name, on_done)
+
     def request_flush(self) -> None:
         pass  # every event of the world ends with a flush
 

@@ -181,6 +181,10 @@ class Node:
     def on_registry(self, registry: Registry) -> None:
         self.registry = registry
 
+    def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
+        work()
+        asyncio.get_running_loop().call_soon(on_done)
+
     def request_flush(self) -> None:
         if not self._is_flush_due:
             self._is_flush_due = True

@@ -248,8 +248,13 @@ def test_a_block_whose_contents_are_missing_gets_no_verdict() -> None:
         execute_block(scene.ledger.state, scene.ledger.tip, block, [candidate], Shelf())
     assert found.value.blob_hash == payload.query.hash
     absent = Ask(model=scene.model, query=BlobRef(hash=b"?" * 32, size_bytes=16), fee_units=OPEN)
-    left_out = scene.ledger.build([scene.ledger.sign(asker, absent)], lambda _, error: pytest.fail(str(error)))
+    told: list[TransactionReason] = []
+    following = scene.ledger.sign(asker, payload, nonce=scene.ledger.account(asker).nonce + 1)
+    left_out = scene.ledger.build(
+        [scene.ledger.sign(asker, absent), following], lambda _, error: told.append(error.reason)
+    )
     assert left_out.candidates == ()
+    assert told == [TransactionReason.CLAIM_PENDING]  # what follows it is passed over, not thrown out
 
 
 class Waiting(Shelf):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.primitives.crypto import sha256
-from node.storage.blobs import BlobStore
+from node.storage.blobs import MOST_RANGES, BlobStore, Uses
 from node.storage.kv import LevelStore, MemoryStore
+
+
+def refer(blobs: BlobStore, hashes: Iterable[bytes], *, is_restricted: bool) -> tuple[bytes, ...]:
+    return blobs.apply_uses(Uses(height=1, referred=tuple((each, is_restricted) for each in hashes)))
+
+
+def release(blobs: BlobStore, hashes: Iterable[bytes]) -> None:
+    blobs.apply_uses(Uses(height=1, released=tuple(hashes)))
+
+
+def erase(blobs: BlobStore, hashes: Iterable[bytes]) -> None:
+    blobs.apply_uses(Uses(height=1, erased=tuple(hashes)))
 
 
 @pytest.fixture
@@ -40,45 +53,45 @@ def test_a_content_named_twice_by_one_transaction_is_counted_off_once(blobs: Blo
     """A contribution may name a record twice; the second is a duplicate."""
     [name] = blobs.put([b"one"], now_ms=5)
     missing = sha256(b"missing")
-    assert blobs.refer([name, name, missing, missing], is_restricted=False) == (missing,)
+    assert refer(blobs, [name, name, missing, missing], is_restricted=False) == (missing,)
     assert blobs.unreferenced_size_bytes == 0
     blobs.put([b"two"], now_ms=5)
-    blobs.erase([sha256(b"two"), sha256(b"two")])
+    erase(blobs, [sha256(b"two"), sha256(b"two")])
     assert blobs.unreferenced_size_bytes == 0
 
 
 def test_what_is_referred_to_is_not_swept(blobs: BlobStore) -> None:
     kept, swept, young = blobs.put([b"kept", b"swept"], now_ms=5) + blobs.put([b"young"], now_ms=10)
-    assert blobs.refer([kept], is_restricted=False) == ()
-    assert blobs.sweep(older_than_ms=10) == 1
+    assert refer(blobs, [kept], is_restricted=False) == ()
+    assert blobs.sweep(older_than_ms=10, in_use=()) == 1
     assert [blobs.has(each) for each in (kept, swept, young)] == [True, False, True]
     assert blobs.unreferenced_size_bytes == len(b"young")
-    assert blobs.sweep(older_than_ms=10) == 0
+    assert blobs.sweep(older_than_ms=10, in_use=()) == 0
 
 
 def test_what_is_missing_is_wanted_until_it_comes_and_then_kept(blobs: BlobStore) -> None:
     name = sha256(b"late")
-    assert blobs.refer([name], is_restricted=False) == (name,)
+    assert refer(blobs, [name], is_restricted=False) == (name,)
     assert blobs.wanted() == [name]
     blobs.put([b"late"], now_ms=1)
     assert blobs.wanted() == []
     assert blobs.unreferenced_size_bytes == 0
-    assert blobs.sweep(older_than_ms=100) == 0
+    assert blobs.sweep(older_than_ms=100, in_use=()) == 0
     assert blobs.get(name) == b"late"
 
 
 def test_contents_are_public_once_referred_to_and_reviewed(blobs: BlobStore) -> None:
     [record] = blobs.put([b"record"], now_ms=1)
     assert not blobs.is_public(record)
-    blobs.refer([record], is_restricted=True)
+    refer(blobs, [record], is_restricted=True)
     assert not blobs.is_public(record)
-    blobs.release([record])
+    release(blobs, [record])
     assert blobs.is_public(record)
 
 
 def test_a_content_that_is_restricted_before_it_comes_stays_so(blobs: BlobStore) -> None:
     record = sha256(b"record")
-    blobs.refer([record], is_restricted=True)
+    refer(blobs, [record], is_restricted=True)
     blobs.put([b"record"], now_ms=1)
     assert not blobs.is_public(record)
 
@@ -89,9 +102,9 @@ def test_naming_a_public_content_again_does_not_hide_it(blobs: BlobStore, is_her
     record = sha256(b"record")
     if is_here:
         blobs.put([b"record"], now_ms=1)
-    blobs.refer([record], is_restricted=True)
-    blobs.release([record])
-    blobs.refer([record], is_restricted=True)
+    refer(blobs, [record], is_restricted=True)
+    release(blobs, [record])
+    refer(blobs, [record], is_restricted=True)
     blobs.put([b"record"], now_ms=2)
     assert blobs.is_public(record)
 
@@ -102,10 +115,12 @@ def test_what_is_erased_is_gone_from_the_disk(tmp_path: Path) -> None:
     blobs = BlobStore(store)
     secret = b"a patient's name, many times over; " * 50
     [name] = blobs.put([secret], now_ms=1)
-    blobs.refer([name], is_restricted=True)
+    refer(blobs, [name], is_restricted=True)
     blobs.put([bytes(10) + b"other"], now_ms=1)
-    blobs.erase([name])
-    assert (blobs.has(name), blobs.get(name), blobs.wanted()) == (False, None, [])
+    erase(blobs, [name])
+    assert (blobs.has(name), blobs.get(name), blobs.wanted(), blobs.erased()) == (False, None, [], [name])
+    blobs.purge(blobs.erased())
+    assert blobs.erased() == []
     store.close()
     assert not any(b"a patient's name" in path.read_bytes() for path in directory.rglob("*") if path.is_file())
 
@@ -125,17 +140,55 @@ def test_what_is_erased_is_gone_wherever_the_store_had_put_it(tmp_path: Path, se
             store.compact(b"", b"\xff")
         if chooser.random() < 0.4:
             gone = [alive.pop(chooser.randrange(len(alive))) for _ in range(2)]
-            blobs.erase([sha256(each) for each in gone])
+            erase(blobs, [sha256(each) for each in gone])
+            blobs.purge(blobs.erased())
             on_disk = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
             assert not any(each in on_disk for each in gone)
     assert [blobs.get(sha256(each)) for each in alive] == alive
     store.close()
 
 
+def test_many_erasures_are_purged_together(tmp_path: Path) -> None:
+    store = LevelStore(tmp_path)
+    blobs = BlobStore(store)
+    secrets = [b"secret %d; " % index * 20 for index in range(2 * MOST_RANGES)]
+    names = blobs.put(secrets, now_ms=1)
+    [other] = blobs.put([b"other"], now_ms=1)
+    erase(blobs, names)
+    blobs.purge(blobs.erased())
+    assert blobs.get(other) == b"other"
+    store.close()
+    assert not any(b"secret" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_what_is_being_erased_is_not_taken_in_again(blobs: BlobStore) -> None:
+    [name] = blobs.put([b"one"], now_ms=1)
+    erase(blobs, [name])
+    assert blobs.put([b"one"], now_ms=2) == (name,)
+    assert not blobs.has(name)
+    blobs.purge([name])
+    assert not blobs.has(name)
+
+
+def test_what_a_waiting_transaction_refers_to_is_not_swept(blobs: BlobStore) -> None:
+    used, unused = blobs.put([b"used", b"unused"], now_ms=1)
+    assert blobs.sweep(older_than_ms=10, in_use={used}) == 1
+    assert (blobs.has(used), blobs.has(unused)) == (True, False)
+
+
+def test_a_blocks_uses_are_noted_once_with_its_height(blobs: BlobStore) -> None:
+    record, late = blobs.put([b"record"], now_ms=1)[0], sha256(b"late")
+    assert blobs.height == 0
+    uses = Uses(height=7, referred=((record, True), (record, False), (late, False)), erased=(late,))
+    for _ in range(2):
+        assert blobs.apply_uses(uses) == ()
+        assert (blobs.height, blobs.is_public(record), blobs.wanted()) == (7, False, [])
+
+
 def test_erasing_what_is_not_here_changes_nothing(blobs: BlobStore) -> None:
     name = sha256(b"elsewhere")
-    blobs.refer([name], is_restricted=True)
-    blobs.erase([name])
+    refer(blobs, [name], is_restricted=True)
+    erase(blobs, [name])
     assert blobs.wanted() == []
     assert blobs.unreferenced_size_bytes == 0
 
@@ -172,7 +225,7 @@ class BlobMachine(RuleBasedStateMachine):
 
     @rule(contents=some, is_restricted=st.booleans())
     def refer(self, contents: list[bytes], is_restricted: bool) -> None:
-        missing = self.blobs.refer(map(sha256, contents), is_restricted=is_restricted)
+        missing = refer(self.blobs, map(sha256, contents), is_restricted=is_restricted)
         assert missing == tuple(sha256(each) for each in dict.fromkeys(contents) if each not in self.held)
         for content in contents:
             if is_restricted and content not in self.referred:
@@ -184,12 +237,13 @@ class BlobMachine(RuleBasedStateMachine):
 
     @rule(contents=some)
     def release(self, contents: list[bytes]) -> None:
-        self.blobs.release(map(sha256, contents))
+        release(self.blobs, map(sha256, contents))
         self.restricted.difference_update(contents)
 
     @rule(contents=some)
     def erase(self, contents: list[bytes]) -> None:
-        self.blobs.erase([sha256(each) for each in contents])
+        erase(self.blobs, [sha256(each) for each in contents])
+        self.blobs.purge(self.blobs.erased())
         for each in contents:
             self._forget(each)
 
@@ -197,7 +251,7 @@ class BlobMachine(RuleBasedStateMachine):
     def sweep(self, age_ms: int) -> None:
         limit_ms = self.now_ms - age_ms
         old = [content for content, when in self.arrived_ms.items() if when < limit_ms]
-        assert self.blobs.sweep(limit_ms) == len(old)
+        assert self.blobs.sweep(limit_ms, ()) == len(old)
         for each in old:
             self._forget(each)
 
