@@ -222,6 +222,8 @@ class App:
         """Does something slow that touches the stores only, off the event loop."""
 
         def on_future(future: Future[None]) -> None:
+            if future.cancelled():
+                return
             error = future.exception()
             if error is None:
                 self._from_thread(on_done)

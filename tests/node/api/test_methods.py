@@ -327,6 +327,8 @@ async def test_a_false_claim_is_refused_with_the_true_number_and_remembered(clie
     lie = Credit(position=first.position, influence=first.influence - 1)
     claim = Attribute(
         model=story.model,
+        theta=honest.theta,
+        top_clusters=honest.top_clusters,
         answers=(
             ClaimedAnswer(
                 question=answer.question,
@@ -446,7 +448,7 @@ async def test_an_account_counts_its_waiting_transactions(client: Client, story:
     assert (unused["balance_units"], unused["nonce"], unused["roles"]) == ("0", 0, [])
     developer = await client.call("account", address=format_address(story.chain.people["developer"].address))
     assert developer["roles"] == ["developer", "attributor"]
-    assert developer["unbonding"] == [{"amount_units": "100000000000", "epoch": 9}]
+    assert developer["unbonding"] == [{"amount_units": "100000000000", "epoch": 10}]
     assert [each["epoch"] for each in developer["earnings"]] == [3]
     assert await client.fails("account", address="open1qqqqqqqq") == (-32602, "invalid_parameter")
 
