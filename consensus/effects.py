@@ -124,6 +124,16 @@ class AskStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRecovery:
+    """Log, with a sync, that our log was lost before: our votes up to this view may be missing from it (rule 10)."""
+
+    epoch: int
+    """The epoch."""
+    view: int
+    """The highest view of it in which nothing is signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeAt:
     """Send a Tick at this time; replaces the one asked for before."""
 
@@ -168,6 +178,7 @@ Effect = (
     | FinalizeBlock
     | FetchCertificates
     | AskStatus
+    | StoreRecovery
     | WakeAt
     | ReportEvidence
     | ReportNullified

@@ -61,6 +61,8 @@ class Simplex:
         """Which page of certificates the next retransmission sends."""
         self._statuses: set[bytes] | None = set() if is_log_lost and me is not None else None
         """Validators that told us where they stand; None unless our log is lost (rule 10)."""
+        self.recovered: tuple[int, int] | None = None
+        """Our log was lost: votes of ours up to this (epoch, view) may be missing from it (rule 10)."""
         self._enter_epoch(position)
 
     # What the host may ask.
@@ -91,9 +93,14 @@ class Simplex:
         return self._views.entering_certificate(self._view)
 
     @property
+    def is_log_lost(self) -> bool:
+        """Whether a quorum of others has still to tell where it stands, because our log is lost (rule 10)."""
+        return self._statuses is not None
+
+    @property
     def is_recovering(self) -> bool:
         """Whether nothing is signed in the current view because our log is lost (rule 10)."""
-        return self._statuses is not None or self._view <= self._sign_floor
+        return self.is_log_lost or self._view <= self._sign_floor
 
     def leader_of(self, view: int) -> bytes:
         """The leader of a view of this epoch."""
@@ -112,15 +119,34 @@ class Simplex:
         is_ours = statement.epoch == self._epoch and vote.validator in self._quorum
         return is_in_reach and is_ours and not self._views.holds_vote(vote)
 
+    def is_proposal_useful(self, vote: Vote) -> bool:
+        """Whether a proposal that comes with its leader's vote would be kept: one a view, the first."""
+        statement = vote.statement
+        is_in_reach = self._view <= statement.view <= self._view + FUTURE_VIEWS
+        is_leaders = statement.epoch == self._epoch and vote.validator == self.leader_of(statement.view)
+        state = self._views.known(statement.view)
+        is_first = state is None or state.proposal is None
+        return is_in_reach and is_leaders and is_first and statement.kind is VoteKind.NOTARIZE
+
+    def is_certified(self, block_id: bytes) -> bool:
+        """Whether a certificate of this epoch is known for a block that is not well below the final one."""
+        return self._views.certifies(block_id)
+
     def retained_certificates(self) -> tuple[Certificate, ...]:
         """The certificates that a fresh log must begin with."""
         return tuple(self._views.certificates(self.final.view, self._view))
 
     # Life of the machine.
 
-    def restore(self, votes: Iterable[Vote], certificates: Iterable[Certificate]) -> None:
-        """Rule 10: replays our own votes and the certificates of this epoch from the log, before Start."""
+    def restore(
+        self, votes: Iterable[Vote], certificates: Iterable[Certificate], recovered: tuple[int, int] | None = None
+    ) -> None:
+        """Rule 10: replays our own votes and the certificates of this epoch from the log, before Start.
+
+        `recovered` is the epoch and the view of the last StoreRecovery.
+        """
         assert not self._is_started, "the log is replayed first"
+        self.recovered = recovered
         for certificate in certificates:
             statement = certificate.statement
             if statement.epoch == self._epoch and statement.view >= self.final.view:
@@ -178,8 +204,6 @@ class Simplex:
         self._timers = Timers(position.delta_ms, position.empty_block_interval_ms)
         self._attendance = Attendance(self._quorum)
         self._view = position.final.view + 1
-        self._sign_floor = 0
-        """Nothing is signed in views of this epoch up to this one (rule 10)."""
 
     # Inputs, one method each.
 
@@ -211,14 +235,8 @@ class Simplex:
             self._on_start()
 
     def _on_proposal(self, proposal: Proposal) -> None:
-        statement = proposal.vote.statement
-        if statement.epoch != self._epoch or not self._view <= proposal.view <= self._view + FUTURE_VIEWS:
-            return
-        if proposal.vote.validator != self.leader_of(proposal.view) or statement.kind is not VoteKind.NOTARIZE:
-            return
-        state = self._views.at(proposal.view)
-        if state.proposal is None:  # Rule 3: the first proposal counts
-            state.proposal = proposal
+        if self.is_proposal_useful(proposal.vote):  # Rule 3: the first proposal counts
+            self._views.at(proposal.view).proposal = proposal
         self._on_vote(proposal.vote)
 
     def _on_vote(self, vote: Vote) -> None:
@@ -291,9 +309,10 @@ class Simplex:
         if status.validator == self.me or status.validator not in self._quorum:
             return
         self._statuses.add(status.validator)
-        self._sign_floor = max(self._sign_floor, status.view + 1)
+        self.recovered = (self._epoch, max(self._sign_floor, status.view + 1))
         if self._quorum.is_quorum(self._statuses):
             self._statuses = None
+            self._effects.append(out.StoreRecovery(epoch=self._epoch, view=self._sign_floor))
 
     # Certificates.
 
@@ -467,6 +486,17 @@ class Simplex:
 
     def _statement(self, kind: VoteKind, view: int, block_id: bytes) -> Statement:
         return Statement(kind=kind, epoch=self._epoch, view=view, block_id=block_id)
+
+    @property
+    def _sign_floor(self) -> int:
+        """The highest view of this epoch in which nothing is signed (rule 10)."""
+        if self.recovered is None:
+            return 0
+        epoch, view = self.recovered
+        if epoch == self._epoch:
+            return view
+        # Who stood in the epoch's last view may have been a view ahead of the others too: in the next one's first.
+        return 1 if epoch + 1 == self._epoch else 0
 
     def _may_sign(self, state: ViewState) -> bool:
         is_member = self.me is not None and self.me in self._quorum

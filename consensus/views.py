@@ -102,6 +102,10 @@ class Views:
         certificate = state.certificate(statement.kind) if state is not None else None
         return certificate is not None and certificate.statement == statement
 
+    def certifies(self, block_id: bytes) -> bool:
+        """Whether a block is certified in one of the views."""
+        return any(state.certified_block == block_id for state in self._states.values())
+
     def holds_vote(self, vote: Vote) -> bool:
         """Whether this very vote is known."""
         state = self._states.get(vote.statement.view)

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -53,6 +54,8 @@ SWITCH_INTERVAL_S = 0.0005
 BULK_SIZE = 16
 """Signatures per piece of work for a verification thread."""
 STOP_TIMEOUT_S = 1.5
+MOST_DESCRIPTORS = 65_536
+"""What the node asks of the system; connections and tables on disk share it."""
 EVIDENCE_VALID_HEIGHTS = 1_000
 
 log = structlog.get_logger(__name__)
@@ -345,6 +348,7 @@ def run(home: Home, config: Config) -> None:
     """Runs a node until it is told to stop. Raises: OpenLedgerError."""
     set_up_logging(config.log)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    raise_descriptor_limit()
 
     async def main() -> None:
         await App(home, config).run()
@@ -370,6 +374,18 @@ def set_up_logging(config: LogConfig) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def raise_descriptor_limit() -> None:
+    """Takes what the system allows without asking a person: the usual 1,024 are few for a node."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:  # some systems hold less than they say
+        log.warning("descriptor_limit_stays", limit=soft, error=str(error))
 
 
 @contextlib.contextmanager

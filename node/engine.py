@@ -21,7 +21,7 @@ from consensus.evidence import Evidence
 from consensus.inputs import Verdict
 from consensus.simplex import Position, Simplex
 from consensus.types import Certificate, Proposal, Statement, Vote, VoteKind
-from consensus.views import Final
+from consensus.views import KEPT_VIEWS, Final
 from node.claims import Claims
 from node.errors import BlockReason, BlockRejected, DivergenceError, MessageReason, MessageRejected, TransactionRejected
 from node.execution.block import Executed
@@ -31,14 +31,28 @@ from node.modules.context import BlobPending, Pending, ResultPending
 from node.modules.validators import Governing
 from node.p2p.messages import BlockProposal, CertificateRequest, Certificates, Message, StatusRequest, Votes
 from node.primitives.crypto import is_valid_signature
-from node.proposal import BlockTree, Parent, ParentPending, TimePending
+from node.proposal import BlobsPending, BlockTree, Parent, ParentPending, TimePending
 from node.signer import Signer
-from node.storage.wal import LARGEST_FILE_SIZE_BYTES, BodyHeld, Born, CertificateSeen, LogEntry, VoteCast, WriteAheadLog
+from node.storage.wal import (
+    LARGEST_FILE_SIZE_BYTES,
+    BodyHeld,
+    Born,
+    CertificateSeen,
+    LogEntry,
+    Recovered,
+    VoteCast,
+    WriteAheadLog,
+)
+from node.sync import Early, EarlyMessage, Once, Waiting, all_come
 from node.types.block import PROTOCOL_VERSION, Block
 from node.types.signed import vote_digest
 
-MOST_EARLY = 512
-"""Messages of the next epoch kept until it begins here."""
+MOST_UNSYNCED_ENTRIES = 256
+"""Certificates that wait for a vote to be logged with; nodes that do not vote log so many at once."""
+MOST_AWAITED_BLOBS = 4_096
+"""A judgement waits for so many contents at a time: fewer than can be asked for at once."""
+KEPT_PROPOSAL_VIEWS = 8
+"""A proposal's body is kept so many views longer than its view lasts: its certificate may come late."""
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +120,9 @@ class Engine:
         wal: WriteAheadLog,
         host: Host,
         ledger: Ledger,
+        may_be_early: Callable[[bytes], bool],
     ) -> None:
+        """`may_be_early` tells whether a peer may vote in the next epoch."""
         self._genesis_hash = genesis_hash
         self._signer = signer
         self._tree = tree
@@ -123,11 +139,13 @@ class Engine:
         self._must_sync = False
         self._outbox: list[tuple[bytes | None, Message]] = []
         self._logged_bodies: set[bytes] = set()
-        self._judging: Proposal | None = None
-        self._building: out.BuildBlock | None = None
-        self._delivering: Certificate | None = None
-        self._early: list[tuple[bytes, Votes | Certificates | BlockProposal]] = []
-        self._early_epoch = 0
+        self._judging: Waiting[Proposal] | None = None
+        self._building: Waiting[out.BuildBlock] | None = None
+        self._delivering: Waiting[Certificate] | None = None
+        self._proposed: dict[int, bytes] = {}
+        """Blocks whose bodies nobody asked for, by the view they were proposed in."""
+        self._may_be_early = may_be_early
+        self._early = Early()
         self._fetched = (0, 0)
         self._cancel_wake: Callable[[], None] = _nothing
         self._cancel_retry: Callable[[], None] = _nothing
@@ -137,7 +155,9 @@ class Engine:
         """Blocks this validator judged invalid, by reason."""
         self.is_stopped = False
         entries = wal.replay()
-        is_log_lost = not any(isinstance(entry, Born | VoteCast) for entry in entries)
+        noted = tree.log_position
+        is_log_behind = noted is not None and wal.position < noted
+        is_log_lost = is_log_behind or not any(isinstance(entry, Born | VoteCast | Recovered) for entry in entries)
         me = signer.id if signer is not None else None
         self.core = Simplex(me, _position(governing, final), is_log_lost=is_log_lost)
         self._replay(entries)
@@ -157,9 +177,10 @@ class Engine:
 
     def flush(self) -> None:
         """Makes durable what must be, then lets the turn's messages go."""
-        if self._must_sync:
+        if self._must_sync or len(self._entries) >= MOST_UNSYNCED_ENTRIES:
             entries, self._entries, self._must_sync = self._entries, [], False
-            self._wal.append(entries)
+            if not self.core.is_log_lost:  # what was lost must not look whole because it grew
+                self._wal.append(entries)
         outbox, self._outbox = self._outbox, []
         for peer, message in outbox:
             if peer is None:
@@ -173,7 +194,7 @@ class Engine:
         """Votes: unknown ones are verified and counted."""
         for vote in message.votes:
             if vote.statement.epoch == self.core.epoch + 1:
-                self._keep_early(peer, message)
+                self._keep_early(peer, message, lambda: self.on_votes(peer, message))
                 return
             if self.core.is_vote_useful(vote):
                 self._require_vote(vote)
@@ -183,7 +204,7 @@ class Engine:
         """Certificates: useful ones are verified and taken in."""
         for certificate in message.certificates:
             if certificate.statement.epoch == self.core.epoch + 1:
-                self._keep_early(peer, message)
+                self._keep_early(peer, message, lambda: self.on_certificates(peer, message))
                 return
             self._take_certificate(certificate)
 
@@ -192,21 +213,22 @@ class Engine:
         vote, header = message.vote, message.block.header
         statement = vote.statement
         if statement.epoch == self.core.epoch + 1:
-            self._keep_early(peer, message)
+            self._keep_early(peer, message, lambda: self.on_proposal(peer, message))
             return
         for certificate in message.certificates:
             self._take_certificate(certificate)
         if statement.epoch != self.core.epoch or statement.view < self.core.view:
             return
+        if not self.core.is_proposal_useful(vote):
+            self.on_votes(peer, Votes(votes=(vote,)))  # a leader's second block is evidence; its body is none
+            return
         block_id = header.id()
         if statement.kind is not VoteKind.NOTARIZE or statement.block_id != block_id:
             raise MessageRejected(MessageReason.MALFORMED, "the vote is not about the block")
-        if vote.validator != self.core.leader_of(statement.view):
-            raise MessageRejected(MessageReason.MALFORMED, "the proposer does not lead the view")
-        if message.block.transactions_root() != header.transactions_root:
-            raise MessageRejected(MessageReason.MALFORMED, "the body is not the header's")
-        is_again = header.view < statement.view
         self._require_vote(vote)
+        self._tree.check_proposed(message.block, statement, self._governing.parameters)
+        is_again = header.view < statement.view
+        self._note_proposed(statement.view, block_id)
         self._tree.add_body(message.block, block_id)
         proposal = Proposal(
             vote=vote,
@@ -237,18 +259,19 @@ class Engine:
         self._tree.add_body(block, block_id)
 
     def on_arrival(self) -> None:
-        """Something arrived that a delivery, a judgement or a build may have waited for."""
-        if self._delivering is not None:
-            self._deliver(self._delivering)
-        if self._judging is not None:
-            self._judge(self._judging)
-        if self._building is not None:
-            self._build(self._building)
+        """Something arrived: a delivery, a judgement or a build goes on if it waited for just that."""
+        if self._delivering is not None and self._delivering.has_come():
+            self._deliver(self._delivering.what)
+        if self._judging is not None and self._judging.has_come():
+            self._judge(self._judging.what)
+        if self._building is not None and self._building.has_come():
+            self._build(self._building.what)
 
     def deliver(self, certificate: Certificate) -> None:
         """A verified finalization from sync, whose blocks are here."""
         self._take_certificate(certificate)
         self._deliver(certificate)
+        self.on_arrival()
 
     def on_work(self) -> None:
         """A transaction was admitted."""
@@ -286,9 +309,12 @@ class Engine:
                 self._outbox.append((self._ledger.peer_of(first_peer) if is_first else None, request))
             case out.AskStatus():
                 self._outbox.append((None, StatusRequest()))
+            case out.StoreRecovery(epoch=epoch, view=view):
+                self._entries.append(Recovered(epoch=epoch, view=view))
+                self._must_sync = True
             case out.WakeAt(at_ms=at_ms):
                 self._cancel_wake()
-                self._cancel_wake = self._host.call_at(at_ms, self._on_wake)
+                self._cancel_wake = self._host.call_at(at_ms, lambda: self.feed(on.Tick()))
             case out.ReportEvidence() | out.ReportNullified() | out.Halt():
                 self._report(effect)
             case _:
@@ -311,21 +337,22 @@ class Engine:
         vote = self._signer.sign(statement)
         if statement.kind is VoteKind.NOTARIZE:
             self._log_body(statement.block_id)
-        self._entries.append(VoteCast(vote=vote))
-        self._must_sync = True
+        self._log_vote(vote)
         self._outbox.append((None, Votes(votes=(vote,))))
-        self._inputs.append(on.VoteReceived(vote=vote))
 
     def _cast_proposal(self, effect: out.CastProposal) -> None:
         assert self._signer is not None, "only a validator is asked to propose"
         vote = self._signer.sign(effect.statement)
         block = self._log_body(effect.statement.block_id)
-        self._entries.append(VoteCast(vote=vote))
-        self._must_sync = True
+        self._log_vote(vote)
         message = BlockProposal(
             vote=vote, parent_view=effect.parent_view, block=block, certificates=effect.certificates
         )
         self._outbox.append((None, message))
+
+    def _log_vote(self, vote: Vote) -> None:
+        self._entries.append(VoteCast(vote=vote))
+        self._must_sync = True
         self._inputs.append(on.VoteReceived(vote=vote))
 
     def _log_body(self, block_id: bytes) -> Block:
@@ -356,12 +383,12 @@ class Engine:
                     on_rejected=self._ledger.on_work_rejected,
                 ).block_id
         except ParentPending as pending:
-            self._building = effect
-            self._ledger.want_block(pending.block_id, None)
+            self._building = Waiting(effect, self._get_block(pending.block_id, None))
             return
         except BlockRejected as error:
             self._stop(f"a certified block does not execute here: {error}")
             return
+        self._note_proposed(effect.view, block_id)
         self._inputs.append(
             on.BlockBuilt(
                 epoch=effect.epoch, view=effect.view, block_id=block_id, is_work_left=self._is_work_left(block_id)
@@ -382,14 +409,13 @@ class Engine:
                     raise BlockRejected(BlockReason.WRONG_PARENT, "only the last block of an epoch is proposed again")
             else:
                 self._check_header(proposal)
-                self._tree.judge(proposal.block_id, self._host.wall_ms())
+                self._tree.judge(proposal.block_id, self._host.wall_ms(), self._claims.has_blob)
         except BlockRejected as error:
             log.warning("block_rejected", view=proposal.view, block=proposal.block_id.hex(), reason=str(error))
             self.rejected[error.reason.value] += 1
             verdict = Verdict.INVALID
         except Pending as pending:
-            self._judging = proposal
-            self._get(pending, proposal.block_id, leader)
+            self._judging = Waiting(proposal, self._get(pending, leader))
             return
         is_work_left = self._is_work_left(proposal.block_id)
         self._inputs.append(
@@ -411,50 +437,64 @@ class Engine:
         """Whether a block is the last of the epoch that still runs."""
         return parent.is_epoch_end and parent.header.epoch == self.core.epoch
 
-    def _get(self, pending: Pending, block_id: bytes, leader: bytes | None) -> None:
-        """Starts whatever a judgement waits for."""
+    def _get(self, pending: Pending, leader: bytes | None) -> Callable[[], bool]:
+        """Starts whatever a judgement waits for. Returns what tells whether it has come."""
         match pending:
             case ParentPending(block_id=missing_id):
-                self._ledger.want_block(missing_id, leader)
+                return self._get_block(missing_id, leader)
+            case BlobsPending(hashes=hashes):
+                return self._get_blobs(hashes, leader)
             case BlobPending(blob_hash=blob_hash):
-                missing = self._tree.missing_blobs(block_id, self._claims.has_blob)
-                self._ledger.want_blobs(missing or (blob_hash,), leader)
+                return self._get_blobs((blob_hash,), leader)
             case ResultPending(request=request):
-                self._compute(request, leader)
+                return self._get_result(request, leader)
             case TimePending(time_ms=time_ms):
+                wake = Once(self.on_arrival)
                 delay_ms = max(1, time_ms - self._host.wall_ms())
-                self._cancel_retry = self._host.call_at(self._host.monotonic_ms() + delay_ms, self.on_arrival)
+                self._cancel_retry = self._host.call_at(self._host.monotonic_ms() + delay_ms, wake)
+                return wake.has_come
             case _:
                 raise AssertionError(f"nobody gets {pending!r}")
 
-    def _compute(self, request: REQUEST, leader: bytes | None) -> None:
+    def _get_block(self, block_id: bytes, leader: bytes | None) -> Callable[[], bool]:
+        self._ledger.want_block(block_id, leader)
+        return lambda: self._tree.has_body(block_id)
+
+    def _get_blobs(self, hashes: Sequence[bytes], leader: bytes | None) -> Callable[[], bool]:
+        hashes = hashes[:MOST_AWAITED_BLOBS]
+        self._ledger.want_blobs(hashes, leader)
+        return all_come(hashes, self._claims.has_blob)
+
+    def _get_result(self, request: REQUEST, leader: bytes | None) -> Callable[[], bool]:
         missing = self._claims.missing_blobs(request)
         if missing:
-            self._ledger.want_blobs(missing, leader)
-        elif not self._claims.has_failed(request):
-            self._claims.start(request, self.on_arrival)
+            return self._get_blobs(missing, leader)
+        wake = Once(self.on_arrival)
+        if not self._claims.has_failed(request):
+            self._claims.start(request, wake)
+        return wake.has_come
 
     def _deliver(self, certificate: Certificate) -> bool:
         """Makes a block final. Returns whether that ended the epoch."""
+        self.flush()  # what the log holds is noted with the block
+        position = None if self.core.is_log_lost else self._wal.position
         try:
-            executed = self._tree.finalize(certificate.statement.block_id, certificate)
+            executed = self._tree.finalize(certificate.statement.block_id, certificate, position)
         except ParentPending as pending:
-            pending_view = self._delivering.statement.view if self._delivering is not None else -1
-            if certificate.statement.view > pending_view:
-                self._delivering = certificate
-            self._ledger.want_block(pending.block_id, None)
+            has_come = self._get_block(pending.block_id, None)
+            if self._delivering is None or certificate.statement.view >= self._delivering.what.statement.view:
+                self._delivering = Waiting(certificate, has_come)
             return False
         except DivergenceError as error:
             self._stop(str(error))
             return True
-        if self._delivering is not None and self._delivering.statement.view <= certificate.statement.view:
+        if self._delivering is not None and self._delivering.what.statement.view <= certificate.statement.view:
             self._delivering = None
         for each in executed:
-            is_last = each is executed[-1]
-            self._logged_bodies.discard(each.block_id)
-            self._ledger.on_final(each, certificate if is_last else None)
+            self._ledger.on_final(each, certificate if each is executed[-1] else None)
         if not executed:
             return False
+        self._logged_bodies = {each for each in self._logged_bodies if self._tree.is_open(each)}
         self._restart_log()
         if not executed[-1].is_epoch_end:
             return False
@@ -469,6 +509,7 @@ class Engine:
         self._governing = governing
         self._keys = {each.id: each.consensus_key for each in governing.validators.validators}
         self._judging = self._building = self._delivering = None
+        self._proposed = {}
         position = _position(governing, Final(view=0, block_id=last.block_id))
         self._inputs.appendleft(
             on.EpochBegan(
@@ -495,11 +536,8 @@ class Engine:
                         break
         finally:
             self._is_stepping = False
-        if self._early and self._early_epoch <= self.core.epoch:
+        if self._early.is_due(self.core.epoch):
             self._replay_early()
-
-    def _on_wake(self) -> None:
-        self.feed(on.Tick())
 
     def _select(self, parent: Parent) -> Sequence[Candidate]:
         parameters = parent.governing.parameters
@@ -531,36 +569,38 @@ class Engine:
             raise MessageRejected(MessageReason.BAD_SIGNATURE, f"a certificate of view {certificate.statement.view}")
         self.feed(on.CertificateReceived(certificate=certificate))
 
-    def _keep_early(self, peer: bytes, message: Votes | Certificates | BlockProposal) -> None:
+    def _note_proposed(self, view: int, block_id: bytes) -> None:
+        """Lets go of proposals of views well past that were neither certified nor notarized here."""
+        for past in [each for each in self._proposed if each + KEPT_PROPOSAL_VIEWS < self.core.view]:
+            past_id = self._proposed.pop(past)
+            if past_id not in self._logged_bodies and not self.core.is_certified(past_id):
+                self._tree.drop(past_id)
+        self._proposed[view] = block_id
+
+    def _keep_early(self, peer: bytes, message: EarlyMessage, again: Callable[[], None]) -> None:
         """Peers are an epoch ahead for the moment: what they say counts once it begins here."""
-        self._early_epoch = self.core.epoch + 1
-        if len(self._early) < MOST_EARLY:
-            self._early.append((peer, message))
+        if self._may_be_early(peer):
+            self._early.keep(self.core.epoch + 1, peer, message, again)
 
     def _replay_early(self) -> None:
-        early, self._early = self._early, []
-        for peer, message in early:
+        for peer, again in self._early.take():
             try:
-                match message:
-                    case Votes():
-                        self.on_votes(peer, message)
-                    case Certificates():
-                        self.on_certificates(peer, message)
-                    case BlockProposal():
-                        self.on_proposal(peer, message)
+                again()
             except MessageRejected as error:
                 self._host.penalize(peer, error)
 
     def _restart_log(self) -> None:
         """Replaces the log by what is still needed, once it is large."""
-        if self._wal.size_bytes < LARGEST_FILE_SIZE_BYTES:
+        if self._wal.size_bytes < LARGEST_FILE_SIZE_BYTES or self.core.is_log_lost:
             return
         self.flush()
-        final_view = self.core.final.view
-        votes = self._signer.votes_since(self.core.epoch, final_view) if self._signer is not None else ()
+        from_view = self.core.final.view - KEPT_VIEWS  # peers may repeat a vote of ours: it must be known then
+        votes = self._signer.votes_since(self.core.epoch, from_view) if self._signer is not None else ()
         certificates = self.core.retained_certificates()
         bodies = [block for each in sorted(self._logged_bodies) if (block := self._tree.body(each)) is not None]
         entries: list[LogEntry] = [Born(genesis_hash=self._genesis_hash)]
+        if self.core.recovered is not None:
+            entries.append(Recovered(epoch=self.core.recovered[0], view=self.core.recovered[1]))
         entries.extend(BodyHeld(block=block) for block in bodies)
         entries.extend(CertificateSeen(certificate=certificate) for certificate in certificates)
         entries.extend(VoteCast(vote=vote) for vote in votes)
@@ -570,6 +610,7 @@ class Engine:
     def _replay(self, entries: Sequence[LogEntry]) -> None:
         votes: list[Vote] = []
         certificates: list[Certificate] = []
+        recovered: tuple[int, int] | None = None
         for entry in entries:
             match entry:
                 case VoteCast(vote=vote):
@@ -583,9 +624,11 @@ class Engine:
                         block_id = block.header.id()
                         self._tree.add_body(block, block_id)
                         self._logged_bodies.add(block_id)
+                case Recovered(epoch=epoch, view=view):
+                    recovered = (epoch, view)
                 case Born():
                     pass
-        self.core.restore(votes, certificates)
+        self.core.restore(votes, certificates, recovered)
 
     def _stop(self, why: str) -> None:
         self.is_stopped = True

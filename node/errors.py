@@ -99,7 +99,7 @@ class TransactionReason(Reason):
     WRONG_STATUS = "wrong_status", "The object is not in the state this needs."
     STALE_SNAPSHOT = (
         "stale_snapshot",
-        "The snapshot is not the one of the last epoch boundary: train on the current one.",
+        "What it was computed from has changed since: compute it again.",
     )
     FEE_BELOW_PRICE = "fee_below_price", "The question's fee is below the model's price."
     NOT_YET = "not_yet", "It is too early for this: see the height or epoch named."

@@ -9,19 +9,30 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from consensus.types import Certificate
-from node.errors import BlockReason, BlockRejected, DivergenceError, TransactionRejected
+from consensus.types import Certificate, Statement
+from node.errors import (
+    BlockReason,
+    BlockRejected,
+    DivergenceError,
+    MessageReason,
+    MessageRejected,
+    TransactionRejected,
+)
 from node.execution.block import Executed, build_block, execute_block
 from node.execution.transaction import Candidate, read_transaction, require_signature
 from node.modules.accounts import load_account
 from node.modules.context import Pending, Resources
 from node.modules.validators import GOVERNING, Governing
+from node.primitives.merkle import merkle_root
 from node.state.store import StateStore
 from node.state.view import Base
 from node.storage.blocks import BlockStore, block_changes
+from node.storage.wal import LogPosition
 from node.types.block import Block, Header
+from node.types.parameters import Parameters
 
 MOST_JUDGED_INVALID = 1_000
+NO_TRANSACTIONS_ROOT = merkle_root(())
 
 
 class ParentPending(Pending):
@@ -30,6 +41,14 @@ class ParentPending(Pending):
     def __init__(self, block_id: bytes) -> None:
         super().__init__(block_id.hex())
         self.block_id = block_id
+
+
+class BlobsPending(Pending):
+    """A block is not executed before all the contents its transactions refer to are here."""
+
+    def __init__(self, hashes: tuple[bytes, ...]) -> None:
+        super().__init__(f"{len(hashes)} contents")
+        self.hashes = hashes
 
 
 class TimePending(Pending):
@@ -79,6 +98,11 @@ class BlockTree:
         self.tip_id = tip.header.id()
         self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.header.epoch
 
+    @property
+    def log_position(self) -> LogPosition | None:
+        """How far the log had come when a block became final last."""
+        return self._state.log_position
+
     def body(self, block_id: bytes) -> Block | None:
         """A block, final or not."""
         block = self._bodies.get(block_id)
@@ -91,9 +115,40 @@ class BlockTree:
         return block_id in self._bodies or block_id == self.tip_id or self._blocks.height_of(block_id) is not None
 
     def add_body(self, block: Block, block_id: bytes) -> None:
-        """Keeps the body of a block that is not final. The caller has compared the transactions root."""
-        if self._blocks.height_of(block_id) is None:
+        """Keeps the body of a block that is not final. The caller has compared the transactions root, or says nothing
+        of them: a header alone is not kept.
+        """
+        is_header_only = not block.transactions and block.header.transactions_root != NO_TRANSACTIONS_ROOT
+        if not is_header_only and self._blocks.height_of(block_id) is None:
             self._bodies.setdefault(block_id, block)
+
+    def check_proposed(self, block: Block, statement: Statement, parameters: Parameters) -> None:
+        """Raises: MessageRejected MALFORMED when a block cannot be one of this view, or its body is not its own."""
+        header = block.header
+        if header.epoch != statement.epoch or header.view > statement.view:
+            raise MessageRejected(MessageReason.MALFORMED, "the block is of another epoch or a later view")
+        if header.height > self.highest_height(header.view):
+            raise MessageRejected(MessageReason.MALFORMED, "the block is higher than there were views for")
+        size_bytes = sum(map(len, block.transactions))
+        if size_bytes > parameters.block_size_bytes or len(block.transactions) > parameters.block_transactions:
+            raise MessageRejected(MessageReason.MALFORMED, f"a body of {size_bytes} bytes is above the chain's limit")
+        if block.transactions_root() != header.transactions_root:
+            raise MessageRejected(MessageReason.MALFORMED, "the body is not the header's")
+
+    def is_open(self, block_id: bytes) -> bool:
+        """Whether a block's body is here and it is not final."""
+        return block_id in self._bodies
+
+    def drop(self, block_id: bytes) -> None:
+        """Lets go of a block that nothing will be built on."""
+        self._bodies.pop(block_id, None)
+        self._decoded.pop(block_id, None)
+        self._executed.pop(block_id, None)
+
+    def highest_height(self, view: int) -> int:
+        """The greatest height of a block of a view in the tip's epoch, or the one it ends: a view has one block."""
+        passed_view = 0 if self._is_tip_epoch_end else self.tip.view
+        return self.tip.height + max(0, view - passed_view)
 
     def parent(self, block_id: bytes) -> Parent:
         """A block to build on or to judge a child of.
@@ -121,8 +176,8 @@ class BlockTree:
             is_epoch_end=executed.is_epoch_end,
         )
 
-    def judge(self, block_id: bytes, now_ms: int) -> Executed:
-        """Executes a proposed block.
+    def judge(self, block_id: bytes, now_ms: int, has_blob: Callable[[bytes], bool]) -> Executed:
+        """Executes a proposed block, once all contents it refers to are held.
 
         Raises: BlockRejected when it is wrong by its own content; Pending when it cannot be told yet.
         """
@@ -130,12 +185,16 @@ class BlockTree:
         if block is None:
             raise ParentPending(block_id)
         if block_id in self._invalid:
-            raise self._invalid[block_id]
+            raise _again(self._invalid[block_id])
         parent = self.parent(block.header.parent_id)
         try:
+            missing = () if block_id in self._executed else self._missing_blobs(block, block_id, has_blob)
+            if missing:
+                raise BlobsPending(missing)
             executed = self._execute(block, block_id, self._resources)
         except BlockRejected as error:
-            self._invalid[block_id] = error
+            # A new one: what was raised holds on to all that stood on the stack, the block included.
+            self._invalid[block_id] = _again(error)
             if len(self._invalid) > MOST_JUDGED_INVALID:
                 self._invalid.popitem(last=False)
             raise
@@ -180,16 +239,6 @@ class BlockTree:
         """An account's next nonce after a block."""
         return load_account(parent.base, address).nonce
 
-    def missing_blobs(self, block_id: bytes, has_blob: Callable[[bytes], bool]) -> tuple[bytes, ...]:
-        """Contents that a block's transactions refer to and that are not held."""
-        wanted = {
-            reference.hash: None
-            for candidate in self._decoded.get(block_id, ())
-            for reference in candidate.kind.blobs(candidate.payload)
-            if not has_blob(reference.hash)
-        }
-        return tuple(wanted)
-
     def unfinal_ancestors(self, block_id: bytes) -> tuple[Executed, ...]:
         """The executed blocks from a block down to the final one, the block itself included."""
         found = []
@@ -198,8 +247,12 @@ class BlockTree:
             block_id = executed.block.header.parent_id
         return tuple(found)
 
-    def finalize(self, block_id: bytes, certificate: Certificate | None) -> tuple[Executed, ...]:
+    def finalize(
+        self, block_id: bytes, certificate: Certificate | None, log_position: LogPosition | None = None
+    ) -> tuple[Executed, ...]:
         """Makes a block and its ancestors final, in order; returns them. Nothing to do if it is final already.
+
+        `log_position` is how far the log has come, if it is whole: noted with each block.
 
         Raises: ParentPending naming a missing body; DivergenceError when a block this node judged invalid is among
         them, or executes to other roots than its header's.
@@ -224,7 +277,7 @@ class BlockTree:
                 executed = self._execute(self._bodies[each], each, None)
             except BlockRejected as error:
                 raise DivergenceError(f"block {each.hex()} is final, but does not execute here: {error}") from error
-            self._commit(executed, certificate if each == block_id else None)
+            self._commit(executed, certificate if each == block_id else None, log_position)
             done.append(executed)
         return tuple(done)
 
@@ -233,14 +286,23 @@ class BlockTree:
         if known is not None:
             return known
         parent = self.parent(block.header.parent_id)
-        candidates = self._decoded.get(block_id)
-        if candidates is None:
-            candidates = self._decoded[block_id] = self._decode(block)
+        candidates = self._decode(block, block_id)
         executed = execute_block(parent.base, parent.header, block, candidates, resources)
         self._executed[block_id] = executed
         return executed
 
-    def _decode(self, block: Block) -> tuple[Candidate, ...]:
+    def _missing_blobs(self, block: Block, block_id: bytes, has_blob: Callable[[bytes], bool]) -> tuple[bytes, ...]:
+        references = (
+            reference.hash
+            for candidate in self._decode(block, block_id)
+            for reference in candidate.kind.blobs(candidate.payload)
+        )
+        return tuple(each for each in dict.fromkeys(references) if not has_blob(each))
+
+    def _decode(self, block: Block, block_id: bytes) -> tuple[Candidate, ...]:
+        known = self._decoded.get(block_id)
+        if known is not None:
+            return known
         candidates = []
         for index, data in enumerate(block.transactions):
             candidate = self._find_verified(data)
@@ -251,18 +313,19 @@ class BlockTree:
                 except TransactionRejected as error:
                     raise BlockRejected(BlockReason.BAD_TRANSACTION, f"transaction {index}: {error}") from error
             candidates.append(candidate)
-        return tuple(candidates)
+        self._decoded[block_id] = tuple(candidates)
+        return self._decoded[block_id]
 
-    def _commit(self, executed: Executed, certificate: Certificate | None) -> None:
+    def _commit(self, executed: Executed, certificate: Certificate | None, log_position: LogPosition | None) -> None:
         assert executed.layer.base is self._state, "blocks become final one above the other"
         header = executed.block.header
         also = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
-        self._state.commit(header.height, executed.layer, also)
+        self._state.commit(header.height, executed.layer, also, log_position)
         self.tip, self.tip_id, self._is_tip_epoch_end = header, executed.block_id, executed.is_epoch_end
         self._prune()
 
     def _prune(self) -> None:
-        """Keeps what descends from the new tip, on the final state; drops everything else at or below its height."""
+        """Keeps what descends from the new tip, on the final state, and bodies that may; drops everything else."""
         descendants: dict[bytes, Executed] = {}
         for block_id, executed in sorted(self._executed.items(), key=lambda item: item[1].block.header.height):
             parent_id = executed.block.header.parent_id
@@ -271,7 +334,15 @@ class BlockTree:
             if parent_id == self.tip_id or parent_id in descendants:
                 descendants[block_id] = executed
         self._executed = descendants
-        self._bodies = {
-            block_id: body for block_id, body in self._bodies.items() if body.header.height > self.tip.height
-        }
+        self._bodies = {block_id: body for block_id, body in self._bodies.items() if self._may_follow(body.header)}
         self._decoded = {block_id: each for block_id, each in self._decoded.items() if block_id in self._bodies}
+
+    def _may_follow(self, header: Header) -> bool:
+        """Whether a block can descend from the tip: of the same epoch, and of a later view for each height above."""
+        epoch = self.tip.epoch + self._is_tip_epoch_end
+        return header.epoch == epoch and self.tip.height < header.height <= self.highest_height(header.view)
+
+
+def _again(error: BlockRejected) -> BlockRejected:
+    """The same reason, without the stack it was raised on before."""
+    return BlockRejected(error.reason, error.detail)

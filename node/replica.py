@@ -7,9 +7,9 @@ the simulator. Every entry point is a plain call; the host calls `flush` at the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, assert_never
 
 import structlog
@@ -31,12 +31,11 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed, genesis_block, genesis_layer
-from node.execution.transaction import Candidate, read_transaction
+from node.execution.transaction import Candidate
 from node.intake import Intake, OnDone, Signed
+from node.keeper import Keeper
 from node.mempool import Mempool
 from node.modules.accounts import load_account
-from node.modules.contents import ContentErased
-from node.modules.datanets import CONTRIBUTIONS, Contribute, ContributionStatus, Reviewed
 from node.modules.validators import GOVERNING, REGISTRY, Registry
 from node.p2p.gossip import Gossip
 from node.p2p.messages import (
@@ -57,19 +56,17 @@ from node.p2p.messages import (
     Transactions,
     Votes,
 )
-from node.primitives.codec import decode
 from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
 from node.signer import Signer
 from node.state.store import StateStore
-from node.storage.blobs import BlobStore, Uses
+from node.storage.blobs import BlobStore
 from node.storage.blocks import BlockStore, block_changes
 from node.storage.kv import KeyValueStore
 from node.storage.schema import Column, Meta, column_key
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher, check_sync_response, make_sync_response
 from node.types.genesis import Genesis
-from node.types.receipt import Receipt
 from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
 
@@ -83,12 +80,8 @@ REPEAT_AFTER_MS = 5_000
 """A transaction that waited this long is told again."""
 SWEEP_MS = 60_000
 """How often unused contents are looked for."""
-UNUSED_BLOB_MS = 3_600_000
-"""How long a content waits for a transaction that refers to it."""
 GAP_MS = 600_000
 """How long a transaction waits for the missing ones before it."""
-NOTED_HEIGHTS = 16
-"""A node that starts again looks at so many blocks at most for what they did to the contents."""
 FETCH_TIMEOUT_MS = 1_000
 SYNC_TIMEOUT_MS = 5_000
 SYNC_LAG_HEIGHTS = 2
@@ -203,11 +196,14 @@ class Replica:
         """Who reports equivocations."""
         self._registry = REGISTRY.get(self.state)
         self._map_peers()
-        self._noted_height = self.blobs.height
-        self._erased = self.blobs.erased()
-        """Contents that are deleted, and may lie in the files still."""
-        self._is_purging = False
-        self._catch_up_contents()
+        self._keeper = Keeper(
+            genesis_hash=self.genesis_hash,
+            state=self.state,
+            blocks=self.blocks,
+            blobs=self.blobs,
+            run_aside=host.run_aside,
+        )
+        self._keeper.catch_up(self.tree.tip.height)
         self.engine = Engine(
             genesis_hash=self.genesis_hash,
             signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,
@@ -219,6 +215,9 @@ class Replica:
             wal=wal,
             host=host,
             ledger=self,
+            may_be_early=lambda peer: any(
+                node_id_of(each.node.certificate) == peer for each in self._registry.candidates
+            ),
         )
 
     # Life.
@@ -253,7 +252,7 @@ class Replica:
         if now_ms - self._sweep_ms >= SWEEP_MS:
             self._sweep_ms = now_ms
             self._sweep(now_ms)
-        self._purge()
+        self._keeper.purge()
         self.flush()
 
     # What people ask.
@@ -345,7 +344,10 @@ class Replica:
         self._block_fetcher.got(executed.block_id)
         for candidate, reason in self.mempool.on_final(executed.candidates, header.height, self._account):
             self._on_dropped(candidate, TransactionRejected(reason))
-        self._use_contents(header.height, zip(executed.candidates, executed.receipts, strict=True))
+        missing, erased = self._keeper.on_final(header.height, zip(executed.candidates, executed.receipts, strict=True))
+        self._blob_fetcher.want(missing, None)
+        for content in erased:
+            self._blob_fetcher.got(content)
         self.intake.on_final(self._moved_ms)
         registry = REGISTRY.get(self.state)
         if registry != self._registry:
@@ -425,61 +427,13 @@ class Replica:
 
     # Contents.
 
-    def _use_contents(self, height: int, done: Iterable[tuple[Candidate, Receipt]]) -> None:
-        """What a final block's transactions do to the contents."""
-        referred: list[tuple[bytes, bool]] = []
-        released: list[bytes] = []
-        erased: list[bytes] = []
-        for candidate, receipt in done:
-            if receipt.failure:
-                continue
-            is_restricted = isinstance(candidate.payload, Contribute)
-            referred += [(each.hash, is_restricted) for each in candidate.kind.blobs(candidate.payload)]
-            for event in receipt.events:
-                if event.name == ContentErased.NAME:
-                    erased.append(decode(ContentErased, event.payload).content)
-                elif event.name == Reviewed.NAME:
-                    reviewed = decode(Reviewed, event.payload)
-                    if reviewed.status is ContributionStatus.ACCEPTED:
-                        released += CONTRIBUTIONS.need(self.state, reviewed.contribution).records
-        if not (referred or released or erased) and height < self._noted_height + NOTED_HEIGHTS:
-            return
-        self._noted_height = height
-        uses = Uses(height=height, referred=tuple(referred), released=tuple(released), erased=tuple(erased))
-        self._blob_fetcher.want(self.blobs.apply_uses(uses), None)
-        for content in erased:
-            self._blob_fetcher.got(content)
-            log.info("content_erased", content=content.hex())
-        self._erased += erased
-
-    def _catch_up_contents(self) -> None:
-        """What the last blocks did to the contents, if this node stopped between a block and its contents."""
-        for height in range(self._noted_height + 1, self.tree.tip.height + 1):
-            block, receipts = self.blocks.block(height), self.blocks.receipts(height)
-            assert block is not None, "final blocks are stored"
-            assert receipts is not None, "with their receipts"
-            candidates = [read_transaction(data, self.genesis_hash) for data in block.transactions]
-            self._use_contents(height, zip(candidates, receipts, strict=True))
-
-    def _purge(self) -> None:
-        """Takes erased contents out of the files, off the event loop, one run at a time."""
-        if not self._erased or self._is_purging:
-            return
-        erased, self._erased, self._is_purging = self._erased, [], True
-
-        def on_done() -> None:
-            self._is_purging = False
-
-        self.host.run_aside(lambda: self.blobs.purge(erased), on_done)
-
     def _sweep(self, now_ms: int) -> None:
         """Lets go of what nothing refers to, and of transactions whose predecessors never came."""
         for candidate in self.mempool.remove_gapped(now_ms - GAP_MS):
             late = TransactionRejected(TransactionReason.NONCE_TOO_HIGH, "the ones before it never came")
             self._on_dropped(candidate, late)
-        waiting = [*(each.candidate for each in self.mempool), *self.intake.arriving()]
-        in_use = {reference.hash for each in waiting for reference in each.kind.blobs(each.payload)}
-        self.blobs.sweep(self.host.wall_ms() - UNUSED_BLOB_MS, in_use)
+        waiting = chain((each.candidate for each in self.mempool), self.intake.arriving())
+        self._keeper.sweep(self.host.wall_ms(), waiting)
 
     def _on_blobs(self, hashes: Sequence[bytes]) -> None:
         self.intake.on_blobs(hashes, self.host.monotonic_ms())

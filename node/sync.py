@@ -1,28 +1,36 @@
 """Getting what is missing: blocks, contents, ranges of final blocks. One request per thing at a time, peer after peer.
 
 A peer that does not answer, or answers wrongly, is passed over; the thing is asked of the next one. What nobody asked
-for is not accepted.
+for is not accepted. What comes an epoch too early is kept for a moment.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, assert_never
 
 from consensus.types import Certificate, VoteKind
 from node.errors import BlockReason, BlockRejected
-from node.p2p.messages import MOST_SYNC_BLOCKS, SyncResponse
+from node.p2p.messages import MOST_SYNC_BLOCKS, BlockProposal, Certificates, SyncResponse, Votes
 from node.storage.blocks import BlockStore
 from node.types.block import Block, Header
+from node.types.parameters import LARGEST_BLOCK_SIZE_BYTES
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+EarlyMessage = Votes | Certificates | BlockProposal
 
 SYNC_RESPONSE_SIZE_BYTES = 2**20
 """About how much one answer carries: a block more is added if it is the first finalised one."""
 LARGEST_SYNC_SIZE_BYTES = 6 * 2**20
 """More never: the next request goes on from there."""
 MOST_WANTED = 10_000
+LARGEST_EARLY_SIZE_BYTES = 16 * 2**20
+"""About how much memory messages of the next epoch take."""
+LARGEST_EARLY_PEER_SIZE_BYTES = LARGEST_BLOCK_SIZE_BYTES + 2**20
+"""Of which one peer's: the first block, and what is said of it."""
 
 
 @dataclass(slots=True)
@@ -35,6 +43,45 @@ class Want:
     """Who was asked, in order."""
     asked_ms: int | None
     """When the last one was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Generic[T]):
+    """Something that goes on once what it lacks is here."""
+
+    what: T
+    """What waits."""
+    has_come: Callable[[], bool]
+    """Whether it need not any more; cheap, because it is asked whenever anything comes."""
+
+
+class Once:
+    """A callback that remembers that it was called."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self._is_called = False
+
+    def __call__(self) -> None:
+        """It has come."""
+        self._is_called = True
+        self._then()
+
+    def has_come(self) -> bool:
+        """Whether it was called."""
+        return self._is_called
+
+
+def all_come(things: Iterable[T], is_here: Callable[[T], bool]) -> Callable[[], bool]:
+    """Tells whether all of some things are here; what came once is not looked for again."""
+    lacking = deque(things)
+
+    def have_come() -> bool:
+        while lacking and is_here(lacking[0]):
+            lacking.popleft()
+        return not lacking
+
+    return have_come
 
 
 class Fetcher(Generic[K]):
@@ -97,8 +144,48 @@ class Fetcher(Generic[K]):
             self._send(peer, page)
 
 
+class Early:
+    """Messages of the next epoch, until it begins here. When there are too many, the peer with the most gives way."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[bytes, int, Callable[[], None]]] = []
+        self._held: Counter[bytes] = Counter()
+        self._epoch = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much is kept."""
+        return self._held.total()
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether there are messages whose epoch has begun."""
+        return bool(self._kept) and self._epoch <= epoch
+
+    def keep(self, epoch: int, peer: bytes, message: EarlyMessage, again: Callable[[], None]) -> None:
+        """Keeps a message of an epoch, and how to take it then, unless its peer has too much here."""
+        self._epoch = epoch
+        size_bytes = _size_bytes(message)
+        if self._held[peer] + size_bytes > LARGEST_EARLY_PEER_SIZE_BYTES:
+            return
+        self._kept.append((peer, size_bytes, again))
+        self._held[peer] += size_bytes
+        while self.size_bytes > LARGEST_EARLY_SIZE_BYTES:
+            greediest = max(self._held, key=lambda each: (self._held[each], each))
+            last = max(index for index, (each, _, _) in enumerate(self._kept) if each == greediest)
+            self._held[greediest] -= self._kept.pop(last)[1]
+
+    def take(self) -> list[tuple[bytes, Callable[[], None]]]:
+        """Everything kept, in the order it came; nothing is left."""
+        kept, self._kept, self._held = self._kept, [], Counter()
+        return [(peer, again) for peer, _, again in kept]
+
+
 def make_sync_response(blocks: BlockStore, from_height: int, tip_height: int) -> SyncResponse | None:
-    """Final blocks of one epoch from a height on, up to a directly finalised one; None when there are none."""
+    """Final blocks of one epoch from a height on, up to a directly finalised one; None when there are none.
+
+    When one message does not hold the blocks up to the next one that was finalised directly, the answer is the headers
+    of the two ends: who believes the certificate fetches what lies between by the ids of parents.
+    """
     found: list[Block] = []
     size_bytes = 0
     best: tuple[int, Certificate] | None = None
@@ -116,7 +203,7 @@ def make_sync_response(blocks: BlockStore, from_height: int, tip_height: int) ->
             if size_bytes > SYNC_RESPONSE_SIZE_BYTES:
                 break
     if best is None:
-        return None
+        return _ends(blocks, found, tip_height) if found else None
     count, certificate = best
     return SyncResponse(blocks=tuple(found[:count]), certificate=certificate)
 
@@ -126,10 +213,18 @@ def check_sync_response(
 ) -> tuple[tuple[bytes, Block], ...]:
     """The new blocks of an answer with their ids, if it proves that they are final right above our tip.
 
-    `verify` checks a certificate's quorum and signatures for the current epoch.
+    `verify` checks a certificate's quorum and signatures for the current epoch. Of an answer that is the two ends of a
+    longer run, the last block comes without its body.
 
     Raises: BlockRejected BAD_CERTIFICATE, WRONG_PARENT, WRONG_ROOT.
     """
+    first, last = response.blocks[0].header, response.blocks[-1].header
+    if len(response.blocks) == 2 and last.height > first.height + 1:
+        if last.height <= tip.height:
+            return ()
+        last_id = last.id()
+        _require_finalization(response.certificate, last_id, epoch, verify)
+        return ((last_id, Block(header=last, transactions=())),)
     fresh = [block for block in response.blocks if block.header.height > tip.height]
     if not fresh:
         return ()
@@ -143,12 +238,44 @@ def check_sync_response(
             raise BlockRejected(BlockReason.WRONG_ROOT, f"transactions of height {header.height}")
         parent_id, height = header.id(), header.height
         found.append((parent_id, block))
-    statement = response.certificate.statement
-    if statement.kind is not VoteKind.FINALIZE or (statement.epoch, statement.block_id) != (epoch, parent_id):
-        raise BlockRejected(BlockReason.BAD_CERTIFICATE, "it does not finalise the last block")
-    if not verify(response.certificate):
-        raise BlockRejected(BlockReason.BAD_CERTIFICATE)
+    _require_finalization(response.certificate, parent_id, epoch, verify)
     return tuple(found)
+
+
+def _ends(blocks: BlockStore, found: Sequence[Block], tip_height: int) -> SyncResponse | None:
+    """The first of some blocks and the next directly finalised one after them, without their bodies."""
+    for height in range(found[-1].header.height + 1, tip_height + 1):
+        certificate = blocks.certificate(height)
+        if certificate is not None:
+            last = blocks.block(height)
+            assert last is not None, "what is finalised is stored"
+            ends = tuple(Block(header=header, transactions=()) for header in (found[0].header, last.header))
+            return SyncResponse(blocks=ends, certificate=certificate)
+    return None
+
+
+def _require_finalization(
+    certificate: Certificate, block_id: bytes, epoch: int, verify: Callable[[Certificate], bool]
+) -> None:
+    statement = certificate.statement
+    if statement.kind is not VoteKind.FINALIZE or (statement.epoch, statement.block_id) != (epoch, block_id):
+        raise BlockRejected(BlockReason.BAD_CERTIFICATE, "it does not finalise the last block")
+    if not verify(certificate):
+        raise BlockRejected(BlockReason.BAD_CERTIFICATE)
+
+
+def _size_bytes(message: EarlyMessage) -> int:
+    """About how much memory a message takes."""
+    match message:
+        case Votes(votes=votes):
+            return 1_000 * len(votes)
+        case Certificates(certificates=certificates):
+            return sum(1_000 + 300 * len(each.signatures) for each in certificates)
+        case BlockProposal(block=block, certificates=certificates):
+            proofs = sum(1_000 + 300 * len(each.signatures) for each in certificates)
+            return 3_000 + proofs + sum(64 + len(data) for data in block.transactions)
+        case _:
+            assert_never(message)
 
 
 def _next_peer(want: Want, peers: Sequence[bytes]) -> bytes | None:

@@ -27,7 +27,7 @@ from node.primitives.crypto import Address, Hash
 from node.state.table import Reader, Table
 from node.storage.schema import Prefix
 from node.types.genesis import Role
-from node.types.parameters import Parameters
+from node.types.parameters import ClusterCount, Parameters, Theta
 from node.types.transaction import Height
 
 MOST_ANSWERS = 256
@@ -117,13 +117,19 @@ class Attribute:
 
     model: Hash
     """Who answers."""
+    theta: Theta
+    """The threshold it was computed with: after a vote changed it, the claim is stale and not false."""
+    top_clusters: ClusterCount
+    """How many clusters a question paid when it was computed."""
     answers: Annotated[tuple[ClaimedAnswer, ...], range(1, MOST_ANSWERS + 1)]
     """The answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """Takes back the fee of a question that nobody answered in time, or whose model retired."""
+    """Takes back the fee of a question that nobody answered in time, erased or not, or at once when its model retired.
+
+    An erasure hurries nothing: the answer may be public already, and whoever computed it works for nothing."""
 
     question: Hash
     """Which."""
@@ -212,7 +218,7 @@ def attribution_claim(
         )
         for question, answer in zip(questions, result.answers, strict=True)
     )
-    return Attribute(model=model_id, answers=answers)
+    return Attribute(model=model_id, theta=parameters.theta, top_clusters=parameters.top_clusters, answers=answers)
 
 
 def blocked_positions(state: Reader, model_id: bytes) -> frozenset[int]:
@@ -268,6 +274,10 @@ def meter_attribute(state: Reader, context: Context, payload: Attribute) -> int:
     if len(payload.answers) > context.parameters.attribution_questions:
         limit = context.parameters.attribution_questions
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"at most {limit} questions at a time")
+    stated, current = (payload.theta, payload.top_clusters), (context.parameters.theta, context.parameters.top_clusters)
+    if stated != current:
+        detail = f"computed with theta {stated[0]}, top_clusters {stated[1]}; they are {current[0]}, {current[1]}"
+        raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, detail)
     model = MODELS.need(state, payload.model)
     if not is_open(model, context.block.height):
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the model is {model.status.name.lower()}")
@@ -327,7 +337,7 @@ def apply_attribute(state: State, context: Context, payload: Attribute) -> None:
 
 
 def apply_refund(state: State, context: Context, payload: Refund) -> None:
-    """Gives an unanswered question's fee back."""
+    """Gives an unanswered question's fee back: after its time, or at once when its model takes no questions."""
     question = QUESTIONS.need(state, payload.question)
     if question.asker != context.sender:
         raise TransactionRejected(TransactionReason.NOT_OWNER)
@@ -335,9 +345,7 @@ def apply_refund(state: State, context: Context, payload: Refund) -> None:
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the question is {question.status.name.lower()}")
     due_height = question.asked_height + context.parameters.question_timeout_heights
     model = MODELS.need(state, question.model)
-    is_content_gone = question.is_erased or is_erased(state, question.query)
-    is_answerable = is_open(model, context.block.height) and not is_content_gone
-    if is_answerable and context.block.height < due_height:
+    if is_open(model, context.block.height) and context.block.height < due_height:
         raise TransactionRejected(TransactionReason.NOT_YET, f"from height {due_height} on")
     QUESTIONS.put(state, payload.question, replace(question, status=QuestionStatus.REFUNDED))
     credit(state, context.sender, question.fee_units)

@@ -9,7 +9,7 @@ from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import ACCOUNTS, credit, debit, load_account
 from node.modules.context import Context, State
 from node.modules.supply import burn_bond
-from node.modules.validators import is_candidate
+from node.modules.validators import UPCOMING, is_candidate
 from node.primitives import amount
 from node.primitives.amount import AMOUNT_END, BPS, Amount
 from node.primitives.crypto import Address
@@ -103,17 +103,20 @@ def apply_bond(state: State, context: Context, payload: Bond) -> None:
 
 
 def apply_unbond(state: State, context: Context, payload: Unbond) -> None:
-    """Bond to unbonding; a candidate keeps its minimum."""
+    """Bond to unbonding; a candidate keeps its minimum, this epoch's and the next one's."""
     account = load_account(state, context.sender)
-    kept_units = context.parameters.validator_bond_units if is_candidate(state, context.sender) else 0
+    kept_units = 0
+    if is_candidate(state, context.sender):
+        upcoming = UPCOMING.get(state).parameters
+        kept_units = max(context.parameters.validator_bond_units, upcoming.validator_bond_units)
     if account.bond_units - payload.amount_units < kept_units:
         raise TransactionRejected(TransactionReason.INSUFFICIENT_BOND, f"{amount.format_open(kept_units)} stay locked")
     releases = _releases(state, context.sender)
     if len(releases) >= MOST_RELEASES:
         raise TransactionRejected(TransactionReason.TOO_MANY, "withdraw what is released first")
-    release = Release(
-        amount_units=payload.amount_units, epoch=context.block.epoch + context.parameters.unbonding_epochs
-    )
+    # An epoch's votes are evidence through evidence_epochs more: the bond outlasts the last of them.
+    slashable_epochs = max(context.parameters.unbonding_epochs, context.parameters.evidence_epochs)
+    release = Release(amount_units=payload.amount_units, epoch=context.block.epoch + slashable_epochs + 1)
     bond_units = account.bond_units - payload.amount_units
     ACCOUNTS.put(state, context.sender, replace(account, bond_units=bond_units))
     UNBONDING.put(state, context.sender, Unbonding(releases=(*releases, release)))

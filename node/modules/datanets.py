@@ -440,7 +440,7 @@ def apply_contribute(state: State, context: Context, payload: Contribute) -> Non
         add_use(state, reference.hash)
         fresh.append(reference.hash)
     duplicates = len(payload.records) - len(fresh)
-    burned_units = _burn_half(state, context.sender, bond_units * duplicates)
+    burned_units = burn_half(state, context.sender, bond_units * duplicates)
     contribution = Contribution(
         datanet=payload.datanet,
         contributor=context.sender,
@@ -485,7 +485,7 @@ def apply_review(state: State, context: Context, payload: Review) -> None:
         _accept_records(state, context, contribution)
     elif len(contribution.rejected_by) > len(datanet.reviewers) - datanet.review_quorum:
         bond_units = contribution.record_bond_units * contribution.bonded_count
-        burned_units = _burn_half(state, contribution.contributor, bond_units)
+        burned_units = burn_half(state, contribution.contributor, bond_units)
         contribution = replace(contribution, status=ContributionStatus.REJECTED, bonded_count=0)
         _reject_records(state, datanet, contribution)
     CONTRIBUTIONS.put(state, payload.contribution, contribution)
@@ -500,6 +500,15 @@ def apply_review(state: State, context: Context, payload: Review) -> None:
             burned_units=burned_units,
         )
     )
+
+
+def burn_half(state: State, owner: bytes, bond_units: int) -> int:
+    """Burns half a locked bond and gives the rest back. Returns what was burned."""
+    burned_units = bond_units - bond_units // 2
+    if bond_units:
+        burn_bond(state, burned_units)
+        credit(state, owner, bond_units - burned_units)
+    return burned_units
 
 
 def require_age(context: Context, height: int) -> None:
@@ -561,12 +570,3 @@ def _reject_records(state: State, datanet: Datanet, contribution: Contribution) 
         if record.status is RecordStatus.PENDING:
             RECORDS.put(state, key, replace(record, status=RecordStatus.REJECTED))
             drop_use(state, content)
-
-
-def _burn_half(state: State, owner: bytes, bond_units: int) -> int:
-    """Burns half a locked bond and gives the rest back. Returns what was burned."""
-    burned_units = bond_units - bond_units // 2
-    if bond_units:
-        burn_bond(state, burned_units)
-        credit(state, owner, bond_units - burned_units)
-    return burned_units

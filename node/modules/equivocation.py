@@ -64,6 +64,7 @@ def apply_submit_evidence(state: State, context: Context, payload: SubmitEvidenc
     if evidence is None or evidence.first != payload.first:
         raise TransactionRejected(TransactionReason.BAD_EVIDENCE, "the two votes are no conflict in canonical order")
     statement = payload.first.statement
+    # Through epoch + E: a bond asked back in the votes' epoch is released one later (bonds.apply_unbond).
     if statement.epoch + context.parameters.evidence_epochs < context.block.epoch:
         raise TransactionRejected(TransactionReason.TOO_OLD)
     known = validator_set_of(state, statement.epoch)

@@ -19,6 +19,7 @@ from node.modules.datanets import (
     RECORDS_AT,
     Record,
     RecordStatus,
+    burn_half,
     position_key,
 )
 from node.modules.models import MODELS, Model, retire
@@ -27,7 +28,10 @@ from node.primitives.crypto import Hash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseRecord:
-    """A contributor takes a record back, by law; its bond is returned."""
+    """A contributor takes a record back, by law.
+
+    Its bond is returned once the reviewers have accepted it; before that half is burned, as a rejection burns it:
+    whoever sees a rejection coming saves nothing by going first."""
 
     datanet: Hash
     """Where it stands."""
@@ -37,25 +41,26 @@ class EraseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseQuestion:
-    """An asker takes the content of a question back."""
+    """An asker takes the content of a question back; an open one is refunded after its time, as if unanswered."""
 
     question: Hash
     """Which."""
 
 
 def apply_erase_record(state: State, context: Context, payload: EraseRecord) -> None:
-    """Erases the sender's own record."""
+    """Erases the sender's own record; one that waits for the reviewers costs half its bond."""
     datanet = DATANETS.need(state, payload.datanet)
     record = RECORDS.need(state, datanet.schema_id + payload.content)
     if record.contributor != context.sender or record.datanet != payload.datanet:
         raise TransactionRejected(TransactionReason.NOT_OWNER)
-    remove_record(state, context, payload.datanet, payload.content, record)
+    is_pending = record.status is RecordStatus.PENDING
+    remove_record(state, context, payload.datanet, payload.content, record, is_half_burned=is_pending)
     if drop_use(state, payload.content):
         erase(state, context, payload.content)
 
 
 def apply_erase_question(state: State, context: Context, payload: EraseQuestion) -> None:
-    """Erases the content of the sender's own question; an open one can be refunded then."""
+    """Erases the content of the sender's own question; an open one is answered no more and refunded after its time."""
     question = QUESTIONS.need(state, payload.question)
     if question.asker != context.sender:
         raise TransactionRejected(TransactionReason.NOT_OWNER)
@@ -67,7 +72,9 @@ def apply_erase_question(state: State, context: Context, payload: EraseQuestion)
 
 
 def erase_by_governance(state: State, context: Context, content: bytes, datanet_id: bytes) -> None:
-    """Erases bytes whatever they are used for; `datanet_id` is zero when they are no record and no model's file."""
+    """Erases bytes whatever they are used for; `datanet_id` is zero when they are no record and no model's file.
+
+    A record's bond is returned in full: its contributor did not choose this."""
     datanet = DATANETS.get(state, datanet_id)
     record = RECORDS.get(state, datanet.schema_id + content) if datanet is not None else None
     is_standing = record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED)
@@ -86,8 +93,16 @@ def erase_by_governance(state: State, context: Context, content: bytes, datanet_
         erase(state, context, content)
 
 
-def remove_record(state: State, context: Context, datanet_id: bytes, content: bytes, record: Record) -> None:
-    """Takes a record out of its datanet, returns its bond and retires the models that depend on it."""
+def remove_record(
+    state: State,
+    context: Context,
+    datanet_id: bytes,
+    content: bytes,
+    record: Record,
+    *,
+    is_half_burned: bool = False,
+) -> None:
+    """Takes a record out of its datanet, returns its bond or half of it, retires the models that depend on it."""
     if record.status not in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the record is {record.status.name.lower()}")
     datanet = DATANETS.need(state, datanet_id)
@@ -96,7 +111,10 @@ def remove_record(state: State, context: Context, datanet_id: bytes, content: by
     if contribution.bonded_count:
         changed = replace(contribution, bonded_count=contribution.bonded_count - 1)
         CONTRIBUTIONS.put(state, record.contribution, changed)
-        credit(state, contribution.contributor, contribution.record_bond_units)
+        if is_half_burned:
+            burn_half(state, contribution.contributor, contribution.record_bond_units)
+        else:
+            credit(state, contribution.contributor, contribution.record_bond_units)
     if record.status is RecordStatus.ACCEPTED:
         RECORDS_AT.delete(state, position_key(datanet_id, record.position))
         for model_id in datanet.models:

@@ -18,6 +18,7 @@ from node.modules.validators import (
     Registry,
     possession_digest,
     put_candidates,
+    require_bonded_quorum,
     require_unused_consensus_key,
 )
 from node.primitives.amount import AMOUNT_END
@@ -31,6 +32,8 @@ from node.types.validator import LARGEST_POWER, MOST_VALIDATORS, NodeCertificate
 
 PROPOSAL_EPOCHS = 8
 """A proposal that found no quorum by then is dead."""
+MOST_VOTERS = (PROPOSAL_EPOCHS + 1) * MOST_VALIDATORS
+"""Operators that can vote on one proposal: every epoch of its life may have a set of its own."""
 
 Power = Annotated[int, range(1, LARGEST_POWER + 1)]
 
@@ -202,9 +205,9 @@ class Proposal:
     """The operator who proposed it."""
     epoch: Annotated[int, range(1, 2**48)]
     """When."""
-    yes: Annotated[tuple[Address, ...], range(MOST_VALIDATORS + 1)]
+    yes: Annotated[tuple[Address, ...], range(MOST_VOTERS + 1)]
     """Operators in favour."""
-    no: Annotated[tuple[Address, ...], range(MOST_VALIDATORS + 1)]
+    no: Annotated[tuple[Address, ...], range(MOST_VOTERS + 1)]
     """Operators against."""
     status: ProposalStatus
     """What became of it."""
@@ -381,7 +384,11 @@ def changed_parameters(parameters: Parameters, changes: tuple[SetParameter, ...]
 
 def _set_parameters(state: State, changes: tuple[SetParameter, ...]) -> None:
     upcoming = UPCOMING.get(state)
-    UPCOMING.put(state, replace(upcoming, parameters=changed_parameters(upcoming.parameters, changes)))
+    parameters = changed_parameters(upcoming.parameters, changes)
+    if parameters.validator_bond_units > upcoming.parameters.validator_bond_units:
+        # Rule 12. A lower bond is never refused: it may be what brings a bonded quorum back.
+        require_bonded_quorum(state, REGISTRY.get(state).candidates, parameters.validator_bond_units)
+    UPCOMING.put(state, replace(upcoming, parameters=parameters))
 
 
 def _admit_validator(state: State, action: AdmitValidator) -> None:

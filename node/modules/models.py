@@ -248,9 +248,11 @@ def engine_model(state: Reader, key: bytes, model: Model, resources: Resources) 
         )
         return engine.Model(problem=problem, weights=model.weights, inverse=model.inverse), snapshot
 
-    # Between two certifications nothing of this changes: an erasure retires the model.
+    # Between two certifications nothing of this changes: an erasure retires the model. The engine's name comes last:
+    # it alone has no fixed length.
     identity = key + model.weights + model.inverse + epoch_key(model.certified_epoch)
-    return resources.memo(identity + model.snapshot_count.to_bytes(4, "big"), build)
+    numbers = model.snapshot_count.to_bytes(4, "big") + model.damping.to_bytes(4, "big")
+    return resources.memo(identity + numbers + model.engine.encode(), build)
 
 
 def meter_register_model(state: Reader, context: Context, payload: RegisterModel) -> int:
@@ -274,10 +276,14 @@ def meter_register_model(state: Reader, context: Context, payload: RegisterModel
 
 
 def verify_register_model(state: Reader, context: Context, payload: RegisterModel, resources: Resources) -> None:
-    """Recomputes the certificate. Raises: TransactionRejected FALSE_CLAIM; Pending."""
+    """Recomputes the certificate. Raises: TransactionRejected FALSE_CLAIM, STALE_SNAPSHOT; Pending."""
     datanet = DATANETS.need(state, payload.datanet)
     count = datanet.snapshot_count(context.block.epoch)
     snapshot = load_snapshot(state, payload.datanet, count)
+    if len(snapshot.contents) < payload.certificate.record_count <= count:
+        # Records were erased since: nothing false is claimed, the optimum is another one now.
+        detail = f"{len(snapshot.contents)} records are left of it, not {payload.certificate.record_count}"
+        raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, detail)
     try:
         problem = engine.Problem(
             engine=payload.engine, schema=schema_of(datanet), damping=payload.damping, records=snapshot.contents

@@ -21,7 +21,7 @@ from node.modules.datanets import DATANETS
 from node.modules.escrow import add_to_escrow
 from node.modules.models import Model
 from node.modules.supply import SUPPLY, add_to_treasury, burn_fee, mint
-from node.modules.validators import epoch_key, validator_set_of
+from node.modules.validators import UPCOMING, epoch_key, validator_set_of
 from node.primitives import amount
 from node.primitives.amount import BPS, Amount
 from node.primitives.crypto import Address, Hash
@@ -306,10 +306,11 @@ def apply_claim(state: State, context: Context, payload: Claim) -> None:
 
 
 def end_epoch(state: State, block: BlockContext) -> None:
-    """Shrinks the next epoch's cap; what nobody took of a long past pool goes to the treasury."""
+    """Shrinks the next epoch's cap, to its parameter if that is less; a long past pool's rest goes to the treasury."""
     supply = SUPPLY.get(state)
     cap_units = supply.epoch_cap_units - supply.epoch_cap_units * block.parameters.mint_decay_bps // BPS
-    SUPPLY.put(state, replace(supply, epoch_cap_units=cap_units))
+    most_units = UPCOMING.get(state).parameters.epoch_mint_cap_units
+    SUPPLY.put(state, replace(supply, epoch_cap_units=min(cap_units, most_units)))
     forgotten = block.epoch - block.parameters.evidence_epochs - 1
     pool = VALIDATOR_POOLS.get(state, epoch_key(forgotten)) if forgotten >= 1 else None
     if pool is not None:

@@ -149,11 +149,9 @@ def put_candidates(state: State, candidates: tuple[Candidate, ...]) -> None:
     """
     registry = REGISTRY.get(state)
     changed = replace(registry, candidates=tuple(sorted(candidates, key=lambda each: each.operator)))
-    required_units = UPCOMING.get(state).parameters.validator_bond_units
-    total = sum(each.power for each in candidates)
-    bonded = sum(each.power for each in candidates if load_account(state, each.operator).bond_units >= required_units)
+    require_bonded_quorum(state, candidates, UPCOMING.get(state).parameters.validator_bond_units)
+    total = _power(candidates)
     problems = {
-        "it would leave no quorum of bonded validators": not is_quorum_power(bonded, total),
         f"total power is at most {LARGEST_POWER}": total > LARGEST_POWER,
         f"there are at most {MOST_VALIDATORS} validators": len(candidates) > MOST_VALIDATORS,
         "a consensus key is registered twice": _has_twins([each.consensus_key for each in candidates]),
@@ -165,8 +163,14 @@ def put_candidates(state: State, candidates: tuple[Candidate, ...]) -> None:
     REGISTRY.put(state, changed)
 
 
+def require_bonded_quorum(state: Reader, candidates: tuple[Candidate, ...], required_units: int) -> None:
+    """Rule 12. Raises: TransactionRejected NOT_ADMISSIBLE when those with a bond are no quorum of the candidates."""
+    if not is_quorum_power(_power(_bonded(state, candidates, required_units)), _power(candidates)):
+        raise TransactionRejected(TransactionReason.NOT_ADMISSIBLE, "it would leave no quorum of bonded validators")
+
+
 def demote(state: State, operator: bytes) -> None:
-    """Removes a candidate for what it did; its node stays as an observer. The last bonded one stays."""
+    """Removes a candidate for what it did; its node stays as an observer. The last one stays."""
     registry = REGISTRY.get(state)
     candidate = registry.candidate(operator)
     others = tuple(each for each in registry.candidates if each.operator != operator)
@@ -206,16 +210,13 @@ def require_unused_consensus_key(state: Reader, consensus_key: bytes) -> None:
 
 
 def end_epoch(state: State, block: BlockContext) -> Governing:
-    """Writes what governs the next epoch; validators that lost their bond are left out."""
+    """Writes what governs the next epoch; validators that lost their bond are left out while a quorum has its own."""
     governing, upcoming, registry = GOVERNING.get(state), UPCOMING.get(state), REGISTRY.get(state)
     assert block.height == governing.last_height, "an epoch ends with its last height"
-    bonded = [
-        each
-        for each in registry.candidates
-        if load_account(state, each.operator).bond_units >= upcoming.parameters.validator_bond_units
-    ]
-    # Invariant: somebody votes. Without a bonded candidate the registry stands as it is.
-    members = bonded or list(registry.candidates)
+    bonded = _bonded(state, registry.candidates, upcoming.parameters.validator_bond_units)
+    # Rule 12: whoever is bonded votes alone only as a quorum of the registry; otherwise the registry stands as it is.
+    is_quorum = is_quorum_power(_power(bonded), _power(registry.candidates))
+    members = bonded if is_quorum else registry.candidates
     validators = sorted_validator_set(
         tuple(Validator(operator=each.operator, consensus_key=each.consensus_key, power=each.power) for each in members)
     )
@@ -232,6 +233,14 @@ def end_epoch(state: State, block: BlockContext) -> Governing:
     )
     GOVERNING.put(state, after)
     return after
+
+
+def _bonded(state: Reader, candidates: tuple[Candidate, ...], required_units: int) -> tuple[Candidate, ...]:
+    return tuple(each for each in candidates if load_account(state, each.operator).bond_units >= required_units)
+
+
+def _power(candidates: tuple[Candidate, ...]) -> int:
+    return sum(each.power for each in candidates)
 
 
 def _has_twins(values: list[bytes]) -> bool:

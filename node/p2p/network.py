@@ -1,8 +1,9 @@
-"""The only sockets between nodes: a full mesh over TLS 1.3 with pinned certificates.
+"""With `door`, the only sockets between nodes: a full mesh over TLS 1.3 with pinned certificates.
 
 Both ends authenticate by the certificates of the registry, which are the only trust anchors. A connection is a peer
-once hello and acknowledgement are through. Every peer has a bounded queue and bounded rates; one that breaks a rule is
-dropped and heard again after a pause.
+once hello and acknowledgement are through; until then it waits at the door, where room is bounded. Every peer has a
+bounded queue, bounded rates and a bounded part of a turn; one that breaks a rule is dropped and heard again after a
+pause.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 import structlog
 
 from node.errors import MessageReason, MessageRejected, NetworkError
+from node.p2p.allowance import Allowance, cost_of
+from node.p2p.door import Door, Visitor
 from node.p2p.frame import FrameReader, encode_frame
 from node.p2p.handshake import (
     LARGEST_HANDSHAKE_SIZE_BYTES,
@@ -27,6 +30,7 @@ from node.p2p.handshake import (
     check_greeting,
     make_greeting,
 )
+from node.p2p.lobby import Stage
 from node.p2p.messages import LARGEST_MESSAGE_SIZE_BYTES, Message, decode_message, encode_message
 from node.primitives.crypto import PrivateKey, make_node_certificate, node_key_of_certificate, private_key_pem
 from node.types.validator import NodeEntry, node_id_of
@@ -43,12 +47,9 @@ PENALTY_S = 10.0
 """How long a peer that broke a rule is not heard."""
 LARGEST_QUEUE_SIZE_BYTES = 64 * 2**20
 """What may wait for a peer that does not read; then the connection is dropped."""
-BYTES_PER_SECOND = 64 * 2**20
-MESSAGES_PER_SECOND = 5_000
-BURST_S = 2.0
-"""How much of a rate may be used at once."""
-MOST_UNKNOWN_CONNECTIONS = 64
-"""Connections that have not shown who they are."""
+TURN_S = 0.005
+"""How long one peer's messages hold the loop before everybody else has a turn."""
+LONGEST_PAUSE_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,11 @@ class Network:
         self._unknown: set[Connection] = set()
         self._dialers: dict[bytes, asyncio.Task[None]] = {}
         self._barred_until: dict[bytes, float] = {}
-        self._server: asyncio.Server | None = None
+        self._allowances: dict[bytes, Allowance] = {}
+        """Kept when a connection ends: a new one is no new allowance."""
+        self._door = Door(self._on_visitor, self._count_refused)
+        self._welcomes: set[asyncio.Task[None]] = set()
+        self._is_started = False
         self._server_tls = self._context(ssl.PROTOCOL_TLS_SERVER)
         self._client_tls = self._context(ssl.PROTOCOL_TLS_CLIENT)
         self.refused_count = 0
@@ -117,41 +122,37 @@ class Network:
                 # Adding an anchor twice is an error of its own kind that means nothing.
                 with contextlib.suppress(ssl.SSLError):
                     context.load_verify_locations(cadata=certificate)
+        for kept in (self._allowances, self._barred_until):
+            for peer in [peer for peer in kept if peer not in self._registered]:
+                del kept[peer]
         for peer in [peer for peer in self._peers if peer not in self._registered]:
             self._peers[peer].close(MessageReason.NOT_REGISTERED)
         for peer, task in list(self._dialers.items()):
             if peer not in self._registered:
                 task.cancel()
                 del self._dialers[peer]
-        if self._server is not None:
+        if self._is_started:
             self._start_dialers()
 
     async def start(self) -> None:
         """Listens and connects. Raises: NetworkError when the port is taken."""
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self, None),
-                self._host,
-                self._port,
-                ssl=self._server_tls,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-                ssl_shutdown_timeout=1.0,
-            )
+            self._port = await self._door.open(self._host, self._port, HANDSHAKE_TIMEOUT_S)
         except OSError as error:
             raise NetworkError(f"cannot listen on {self._host}:{self._port}: {error}. Is the port in use?") from error
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._is_started = True
         self._start_dialers()
 
     async def stop(self) -> None:
         """Closes everything."""
-        tasks = list(self._dialers.values())
+        self._is_started = False
+        self._door.close()
+        dialers = list(self._dialers.values())
         self._dialers.clear()
-        for task in tasks:
+        for task in dialers:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
+        # The visitors' sockets are at their end: they need no cancelling.
+        await asyncio.gather(*dialers, *self._welcomes, return_exceptions=True)
         for connection in [*self._peers.values(), *self._unknown]:
             connection.close(None)
 
@@ -159,7 +160,9 @@ class Network:
         """Sends to a connected peer, or drops the message."""
         connection = self._peers.get(peer)
         if connection is not None:
-            connection.send(encode_frame(encode_message(message)))
+            frame = encode_frame(encode_message(message))
+            connection.allowance.charge(size_bytes=len(frame))
+            connection.send(frame)
 
     def broadcast(self, message: Message) -> None:
         """Sends to every connected peer."""
@@ -194,41 +197,48 @@ class Network:
             return MessageReason.DUPLICATE_CONNECTION if keeps_known else None
         return None
 
-    def on_opened(self, connection: Connection) -> bool:
-        """A connection is open but nobody yet. Returns whether there is room for it."""
-        if connection.dialed is None and len(self._unknown) >= MOST_UNKNOWN_CONNECTIONS:
-            return False
+    def on_opened(self, connection: Connection) -> None:
+        """A connection is open but nobody yet."""
+        if connection.visitor is not None:
+            connection.visitor.stage = Stage.SHOWN
         self._unknown.add(connection)
-        return True
 
     def on_ready(self, connection: Connection, peer: bytes) -> None:
         """A connection became a peer."""
         self._unknown.discard(connection)
+        if connection.visitor is not None:
+            self._door.leave(connection.visitor)
         known = self._peers.get(peer)
         if known is not None:
             known.close(MessageReason.DUPLICATE_CONNECTION)
             self._forget(known)
         self._peers[peer] = connection
+        connection.allowance = self._allowances.setdefault(peer, connection.allowance)
         log.info("peer_connected", peer=self.name_of(peer), inbound=connection.dialed is None)
         self._callbacks.on_connected(peer)
         self._callbacks.on_turn_end()
 
-    def on_payloads(self, connection: Connection, peer: bytes, payloads: Sequence[bytes]) -> None:
-        """A peer's messages."""
-        for payload in payloads:
-            if self._peers.get(peer) is not connection:
-                return
-            try:
-                self._callbacks.on_message(peer, decode_message(payload))
-            except MessageRejected as error:
-                self.penalize(peer, error)
+    def on_payload(self, connection: Connection, peer: bytes, payload: bytes) -> None:
+        """A peer's message."""
+        if self._peers.get(peer) is not connection:
+            return
+        try:
+            message = decode_message(payload)
+            connection.allowance.charge(messages=cost_of(message))
+            self._callbacks.on_message(peer, message)
+        except MessageRejected as error:
+            self.penalize(peer, error)
+
+    def on_turn_end(self) -> None:
+        """A peer's messages of one turn are handled."""
         self._callbacks.on_turn_end()
 
     def on_closed(self, connection: Connection) -> None:
         """A connection is gone."""
         if connection in self._unknown:
             self._unknown.discard(connection)
-            self.refused_count += 1
+            if connection.visitor is None or self._door.leave(connection.visitor):
+                self._count_refused()
         self._forget(connection)
 
     def ends(self, peer_certificate: bytes) -> Ends:
@@ -240,6 +250,36 @@ class Network:
             peer_key=node_key_of_certificate(peer_certificate),
             genesis_hash=self._genesis_hash,
         )
+
+    def _on_visitor(self, visitor: Visitor) -> None:
+        task = asyncio.get_running_loop().create_task(self._welcome(visitor))
+        self._welcomes.add(task)
+        task.add_done_callback(self._welcomes.discard)
+        # Also when it was cancelled before it began.
+        task.add_done_callback(lambda _task: self._say_farewell(visitor))
+
+    async def _welcome(self, visitor: Visitor) -> None:
+        """TLS with somebody who connected."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self, None, visitor),
+                visitor.sock,
+                ssl=self._server_tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                ssl_shutdown_timeout=1.0,
+            )
+        except (OSError, ssl.SSLError) as error:
+            log.debug("visitor_refused", source=visitor.source, error=str(error))
+
+    def _say_farewell(self, visitor: Visitor) -> None:
+        """A visitor that TLS did not let in leaves its socket behind."""
+        if visitor.stage is not Stage.SHOWN:
+            visitor.sock.close()
+            if self._door.leave(visitor):
+                self._count_refused()
+
+    def _count_refused(self) -> None:
+        self.refused_count += 1
 
     def _forget(self, connection: Connection) -> None:
         peer = connection.peer
@@ -302,8 +342,10 @@ class Network:
 class Connection(asyncio.Protocol):
     """One connection: first unknown, then perhaps a peer."""
 
-    def __init__(self, network: Network, dialed: bytes | None) -> None:
+    def __init__(self, network: Network, dialed: bytes | None, visitor: Visitor | None = None) -> None:
         self._network = network
+        self.visitor = visitor
+        """What the door knows of it, when the other end connected."""
         self.dialed = dialed
         """The node this end connected to; None when the other end connected."""
         self.peer: bytes | None = None
@@ -316,9 +358,10 @@ class Connection(asyncio.Protocol):
         self._candidate: bytes | None = None
         self._timeout: asyncio.TimerHandle | None = None
         self._last_data_s = 0.0
-        self._bytes_left = BYTES_PER_SECOND * BURST_S
-        self._messages_left = MESSAGES_PER_SECOND * BURST_S
-        self._refilled_s = 0.0
+        self.allowance = Allowance(asyncio.get_running_loop().time())
+        """What is left of the other end's rates."""
+        self._next_turn: asyncio.Handle | None = None
+        """Set while something waits for another turn; nothing more is read meanwhile."""
 
     def opener(self, own_id: bytes, peer: bytes | None = None) -> bytes:
         """Which end opened the connection."""
@@ -350,10 +393,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport), "TCP gives full transports"
         self._transport = transport
         loop = asyncio.get_running_loop()
-        self._refilled_s = self._last_data_s = loop.time()
-        if not self._network.on_opened(self):
-            transport.abort()
-            return
+        self._last_data_s = loop.time()
+        self._network.on_opened(self)
         self._timeout = loop.call_later(HANDSHAKE_TIMEOUT_S, transport.abort)
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         try:
@@ -370,31 +411,67 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the other end."""
-        self._last_data_s = asyncio.get_running_loop().time()
-        try:
-            payloads = self._reader.feed(data)
-        except MessageRejected as error:
-            self._break(error)
-            return
-        if self.peer is None:
-            if not payloads:
-                return
-            try:
-                self._shake_hands(payloads.pop(0))
-            except MessageRejected as error:
-                log.info("peer_refused", reason=str(error), inbound=self.dialed is None)
-                self.close(error.reason)
-                return
-        if payloads and self.peer is not None:
-            self._limit(len(data), len(payloads))
-            self._network.on_payloads(self, self.peer, payloads)
+        loop = asyncio.get_running_loop()
+        self._last_data_s = loop.time()
+        self.allowance.charge(size_bytes=len(data))
+        self._reader.feed(data)
+        if self._next_turn is None and self._take_turn():
+            assert self._transport is not None, "data comes of it"
+            self._transport.pause_reading()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The connection is gone."""
         if self._timeout is not None:
             self._timeout.cancel()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         self.closed.set()
         self._network.on_closed(self)
+
+    def _take_turn(self) -> bool:
+        """Handles what has arrived, as far as one turn and the allowance go. Returns whether there is a next turn."""
+        assert self._transport is not None, "data comes of it"
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + TURN_S
+        was_heard = False
+        pause_s: float | None = None
+        try:
+            while pause_s is None and not self._transport.is_closing():
+                owed_s = 0.0 if self.peer is None else self.allowance.pause_s(loop.time())
+                if owed_s > 0:
+                    # It is read more slowly: its own queue grows, nobody else suffers.
+                    pause_s = min(owed_s, LONGEST_PAUSE_S)
+                elif (payload := self._reader.take()) is None:
+                    break
+                elif self.peer is None:
+                    self._meet(payload)
+                else:
+                    was_heard = True
+                    self._network.on_payload(self, self.peer, payload)
+                    if loop.time() >= end_s:
+                        pause_s = 0.0
+        except MessageRejected as error:
+            self._break(error)
+        if was_heard:
+            self._network.on_turn_end()
+        if pause_s is None or self._transport.is_closing():
+            return False
+        self._next_turn = loop.call_later(pause_s, self._go_on) if pause_s else loop.call_soon(self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        """The next turn; when all is handled, reading goes on."""
+        self._next_turn = None
+        if not self._take_turn() and self._transport is not None and not self._transport.is_closing():
+            self._last_data_s = asyncio.get_running_loop().time()
+            self._transport.resume_reading()
+
+    def _meet(self, payload: bytes) -> None:
+        try:
+            self._shake_hands(payload)
+        except MessageRejected as error:
+            log.info("peer_refused", reason=str(error), inbound=self.dialed is None)
+            self.close(error.reason)  # in order: the other end is to read why
 
     def _shake_hands(self, payload: bytes) -> None:
         assert self._ends is not None, "set before any data"
@@ -426,28 +503,11 @@ class Connection(asyncio.Protocol):
     def _watch(self) -> None:
         """Drops a peer that is silent for long: its machine may be gone without a word."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._last_data_s > IDLE_TIMEOUT_S:
+        if self._next_turn is None and loop.time() - self._last_data_s > IDLE_TIMEOUT_S:
             if self._transport is not None:
                 self._transport.abort()
             return
         self._timeout = loop.call_later(IDLE_TIMEOUT_S / 3, self._watch)
-
-    def _limit(self, size_bytes: int, messages: int) -> None:
-        """A peer above its rates is read more slowly: its own queue grows, nobody else suffers."""
-        loop = asyncio.get_running_loop()
-        elapsed_s, self._refilled_s = loop.time() - self._refilled_s, loop.time()
-        self._bytes_left = min(self._bytes_left + elapsed_s * BYTES_PER_SECOND, BYTES_PER_SECOND * BURST_S)
-        self._messages_left = min(self._messages_left + elapsed_s * MESSAGES_PER_SECOND, MESSAGES_PER_SECOND * BURST_S)
-        self._bytes_left -= size_bytes
-        self._messages_left -= messages
-        pause_s = max(-self._bytes_left / BYTES_PER_SECOND, -self._messages_left / MESSAGES_PER_SECOND)
-        if pause_s > 0 and self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-            loop.call_later(min(pause_s, BURST_S), self._resume)
-
-    def _resume(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _break(self, error: MessageRejected) -> None:
         if self.peer is not None:

@@ -12,6 +12,7 @@ from node.state import tree
 from node.state.view import Layer
 from node.storage.kv import KeyValueStore
 from node.storage.schema import Column, Meta, column_key, height_key
+from node.storage.wal import LogPosition
 from node.types.transaction import Height
 
 V = TypeVar("V")
@@ -22,6 +23,8 @@ CACHED_VALUES = 100_000
 """Decoded values kept in memory."""
 CACHED_NODES = 50_000
 """Merkle nodes kept in memory."""
+_TIP_KEY = column_key(Column.META, bytes((Meta.TIP,)))
+_LOG_KEY = column_key(Column.META, bytes((Meta.LOG,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,7 @@ class StateStore:
         self._store = store
         self._values: dict[bytes, Any] = {}
         self._nodes: dict[str, bytes | None] = {}
-        tip = store.get(column_key(Column.META, bytes((Meta.TIP,))))
+        tip = store.get(_TIP_KEY)
         self.tip = decode(Tip, tip) if tip is not None else Tip(height=0, state_root=tree.EMPTY_ROOT)
 
     @property
@@ -92,12 +95,23 @@ class StateStore:
         self._nodes[path] = node
         return node
 
+    @property
+    def log_position(self) -> LogPosition | None:
+        """How far the write-ahead log had come when a block became final last; a log behind it has forgotten votes."""
+        data = self._store.get(_LOG_KEY)
+        return None if data is None else decode(LogPosition, data)
+
     def prove(self, key: bytes) -> tree.StateProof:
         """The proof of a state key's value, or of its absence, under the current root."""
         return tree.prove(self.node, sha256(key))
 
-    def commit(self, height: int, layer: Layer, also: Mapping[bytes, bytes | None]) -> None:
-        """Makes a block's layer the final state, together with whatever else belongs to the block: one batch."""
+    def commit(
+        self, height: int, layer: Layer, also: Mapping[bytes, bytes | None], log_position: LogPosition | None = None
+    ) -> None:
+        """Makes a block's layer the final state, together with whatever else belongs to the block: one batch.
+
+        `log_position` is None where no log is kept, and where it is not known to be whole: then the old one stands.
+        """
         assert layer.base is self, "a block is committed right above the final state"
         changes: dict[bytes, bytes | None] = dict(also)
         replaced = []
@@ -108,7 +122,9 @@ class StateStore:
         for path, node in layer.nodes.items():
             changes[column_key(Column.TREE, path.encode("ascii"))] = node
         tip = Tip(height=height, state_root=layer.root)
-        changes[column_key(Column.META, bytes((Meta.TIP,)))] = encode(tip)
+        changes[_TIP_KEY] = encode(tip)
+        if log_position is not None:
+            changes[_LOG_KEY] = encode(log_position)
         changes[column_key(Column.UNDO, height_key(height))] = encode(Undo(replaced=tuple(replaced)))
         if height >= UNDO_HEIGHTS:
             changes[column_key(Column.UNDO, height_key(height - UNDO_HEIGHTS))] = None

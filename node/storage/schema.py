@@ -39,6 +39,8 @@ class Meta(IntEnum):
     """The genesis hash: the chain this store belongs to."""
     TIP = 2
     """Height of the last final block, and the state root after it."""
+    LOG = 3
+    """How far the write-ahead log had come when the last block became final."""
 
 
 class Prefix(IntEnum):

@@ -5,6 +5,11 @@ record can be torn by a crash; it is cut off with a log line. Anything else that
 to start: a log that guesses could sign twice. A failed sync is fatal and never retried: after it, nobody knows what is
 on the disk.
 
+A log that is put back from a copy reads as a whole one. `position` tells: the state notes with each final block how
+far the log had come, and a log that is behind that has forgotten votes. What this cannot tell: a copy that holds all
+that was synced before the last final block here, so that only votes after it are missing; and a copy of the whole
+directory, log and state together. Never start a validator from either.
+
 Files are `log-<number>`. A new one begins with everything still needed and is synced, with its directory, before the
 older one goes; nothing is added to it before that.
 """
@@ -21,7 +26,7 @@ from typing import Annotated, BinaryIO, ClassVar, Protocol
 
 import structlog
 
-from consensus.types import Certificate, Vote
+from consensus.types import Certificate, Epoch, View, Vote
 from node.errors import MessageRejected, StorageError
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import Hash
@@ -80,7 +85,19 @@ class BodyHeld:
     """The block."""
 
 
-LogEntry = Born | VoteCast | CertificateSeen | BodyHeld
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """The log was lost or behind before this entry: votes of ours up to this view may be missing from it."""
+
+    TAG: ClassVar[int] = 4
+
+    epoch: Epoch
+    """The epoch."""
+    view: View
+    """Nothing is signed in views of it up to this one."""
+
+
+LogEntry = Born | VoteCast | CertificateSeen | BodyHeld | Recovered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +108,22 @@ class LogRecord:
     """In order."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LogPosition:
+    """How far a log has come: it only grows. A log that is behind an earlier position of its own is not whole."""
+
+    file_number: Annotated[int, range(2**48)]
+    """Number of the current file."""
+    size_bytes: Annotated[int, range(2**48)]
+    """How much of it is on disk."""
+
+
 class WriteAheadLog(Protocol):
     """What the engine needs of a log."""
+
+    @property
+    def position(self) -> LogPosition:
+        """How far the log has come: everything before it is durable."""
 
     @property
     def size_bytes(self) -> int:
@@ -141,6 +172,11 @@ class FileLog:
             self._sync(self._file)
         self._file.seek(good_size)
         self.size_bytes = good_size
+
+    @property
+    def position(self) -> LogPosition:
+        """How far the log has come."""
+        return LogPosition(file_number=self._number, size_bytes=self.size_bytes)
 
     def replay(self) -> Sequence[LogEntry]:
         """Everything that was in it at opening, oldest first."""

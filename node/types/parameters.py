@@ -18,6 +18,22 @@ LARGEST_TRANSACTION_SIZE_BYTES = 2**20
 LARGEST_BLOB_SIZE_BYTES = 4 * 2**20
 """No chain may ask for larger single blobs."""
 
+DEAREST_BASE_UNITS = 10 * UNITS_PER_OPEN
+"""No vote may ask more of every transaction: an operator that holds some OPEN can always pay for the vote that undoes
+it."""
+DEAREST_BYTE_UNITS = 10**6
+"""No vote may ask more for a byte: a proposal or a ballot of a thousand bytes costs at most 1 OPEN for them."""
+DEAREST_MEGA_MAC_UNITS = UNITS_PER_OPEN
+"""No vote may ask more for a million multiply-accumulates; what governs the chain computes nothing."""
+LARGEST_BOND_UNITS = 10**6 * UNITS_PER_OPEN
+"""No vote may ask for larger bonds: those of the largest contribution are still an amount."""
+
+Theta = Annotated[int, range(1_001)]
+"""A threshold on relative influence."""
+ClusterCount = Annotated[int, range(1, 65)]
+"""How many clusters one question pays."""
+BondUnits = Annotated[int, range(LARGEST_BOND_UNITS + 1), "amount"]
+"""The size of a bond."""
 Share = Annotated[int, range(BPS + 1)]
 """A part of a whole in basis points."""
 
@@ -35,7 +51,7 @@ class Parameters:
     epoch_length_heights: Annotated[int, range(4, 1_000_001)] = 1_000
     """Heights in an epoch."""
     evidence_epochs: Annotated[int, range(1, 1_001)] = 8
-    """For how many epochs evidence is accepted, and bonds and old keys are kept."""
+    """For how many epochs after the votes' own evidence is accepted, and bonds and old keys are kept."""
 
     block_size_bytes: Annotated[int, range(2**16, LARGEST_BLOCK_SIZE_BYTES + 1)] = 2**20
     """Largest sum of transaction sizes in a block."""
@@ -50,21 +66,21 @@ class Parameters:
     blob_size_bytes: Annotated[int, range(2**10, LARGEST_BLOB_SIZE_BYTES + 1)] = LARGEST_BLOB_SIZE_BYTES
     """Largest blob."""
 
-    fee_base_units: Amount = 10_000
+    fee_base_units: Annotated[int, range(DEAREST_BASE_UNITS + 1), "amount"] = 10_000
     """Fee every transaction pays."""
-    fee_per_byte_units: Amount = 10
+    fee_per_byte_units: Annotated[int, range(DEAREST_BYTE_UNITS + 1), "amount"] = 10
     """Fee per byte of a transaction."""
-    fee_per_mega_mac_units: Amount = 1_000
+    fee_per_mega_mac_units: Annotated[int, range(DEAREST_MEGA_MAC_UNITS + 1), "amount"] = 1_000
     """Fee per started million of metered multiply-accumulates."""
 
-    validator_bond_units: Amount = 10_000 * UNITS_PER_OPEN
+    validator_bond_units: BondUnits = 10_000 * UNITS_PER_OPEN
     """Smallest bond of a validator's operator."""
-    attributor_bond_units: Amount = 1_000 * UNITS_PER_OPEN
+    attributor_bond_units: BondUnits = 1_000 * UNITS_PER_OPEN
     """Smallest bond of an account that sends certificates, holdouts or attributions."""
-    record_bond_units: Amount = UNITS_PER_OPEN // 10
+    record_bond_units: BondUnits = UNITS_PER_OPEN // 10
     """Bond locked for each contributed record."""
     unbonding_epochs: Annotated[int, range(1, 1_001)] = 8
-    """How many epochs a bond stays slashable after its owner asked for it."""
+    """For how many epochs after its request's own a bond stays slashable; while evidence is accepted it always does."""
     slash_bps: Share = 5_000
     """Part of the bond an equivocating validator loses."""
 
@@ -98,7 +114,7 @@ class Parameters:
     kappa_bps: Annotated[int, range(8_001)] = 5_000
     """How much of what is burned may be minted."""
     epoch_mint_cap_units: Amount = 100_000 * UNITS_PER_OPEN
-    """Most OPEN minted for the first epoch."""
+    """Most OPEN minted for an epoch: the first one's cap; no later cap is above it, and raising it raises none."""
     mint_decay_bps: Annotated[int, range(1_001)] = 66
     """By how much the epoch's cap shrinks each epoch."""
     mint_data_bps: Share = 7_000
@@ -109,11 +125,11 @@ class Parameters:
     """The validators' part of what is minted."""
     mint_owner_bps: Share = 500
     """The model owner's part of what is minted."""
-    theta: Annotated[int, range(1_001)] = 50
+    theta: Theta = 50
     """Relative influence below which a record is not paid."""
     sigma: Annotated[int, range(1, 10_001)] = 200
     """Added to the sum of influences, so that thin evidence leaves a remainder."""
-    top_clusters: Annotated[int, range(1, 65)] = 16
+    top_clusters: ClusterCount = 16
     """How many clusters one question pays."""
 
     def __post_init__(self) -> None:

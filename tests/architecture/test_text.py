@@ -18,6 +18,7 @@ LONG_FILES = {
     "node/engine.py": 650,
     "tests/consensus/test_paper.py": 700,
     "tests/node/modules/test_models.py": 700,
+    "tests/node/modules/test_governance.py": 700,
     "tests/node/modules/test_datanets.py": 700,
     "tests/node/modules/test_attributions.py": 700,
 }

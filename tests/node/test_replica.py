@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attribution.record import encode_query
+from node import keeper
 from node import replica as module
 from node.modules.accounts import Transfer
 from node.modules.context import BlobRef
@@ -77,7 +78,7 @@ class Network:
 
 
 def test_contents_of_a_transaction_that_waits_are_not_swept_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNUSED_BLOB_MS", 5_000)
+    monkeypatch.setattr(keeper, "UNUSED_BLOB_MS", 5_000)
     monkeypatch.setattr(module, "SWEEP_MS", 1_000)
     network = Network()
     record, unused = network.record(1), network.record(2)

@@ -6,13 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.types import Certificate, Statement, VoteKind, VoteSignature
+from consensus.types import NO_BLOCK, Certificate, Statement, Vote, VoteKind, VoteSignature
+from node import sync as module
 from node.errors import BlockReason, BlockRejected
 from node.execution.block import genesis_block
-from node.p2p.messages import SyncResponse
-from node.sync import Fetcher, check_sync_response
+from node.p2p.messages import BlockProposal, SyncResponse, Votes
+from node.storage.blocks import BlockStore, block_changes
+from node.storage.kv import MemoryStore
+from node.storage.schema import Column, column_key, height_key
+from node.sync import (
+    LARGEST_EARLY_PEER_SIZE_BYTES,
+    LARGEST_EARLY_SIZE_BYTES,
+    Early,
+    Fetcher,
+    all_come,
+    check_sync_response,
+    make_sync_response,
+)
 from node.types.block import Block
+from node.types.parameters import Parameters
 from tests.factories import make_chain
+from tests.simulation.world import World
 
 A, B, C = b"a" * 20, b"b" * 20, b"c" * 20
 
@@ -123,3 +137,127 @@ def test_one_request_asks_for_no_more_than_a_message_takes() -> None:
     for now_ms in (0, 1, 2):
         fetcher.run(now_ms, [A])
     assert asked == [(0, 1, 2), (3, 4, 5), (6,)]
+
+
+def stored(genesis: Block, blocks: list[Block], finalised: set[int]) -> BlockStore:
+    """A store of final blocks of which some were finalised directly."""
+    store = MemoryStore()
+    for block in (genesis, *blocks):
+        is_direct = block.header.height in finalised
+        store.write(block_changes(block, block.header.id(), (), finalization(block) if is_direct else None))
+    return BlockStore(store)
+
+
+def test_answer_ends_at_a_directly_finalised_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_SYNC_BLOCKS", 4)
+    genesis, blocks = chain_of(9)
+    response = make_sync_response(stored(genesis, blocks, {2, 3, 9}), 1, 9)
+    assert response == SyncResponse(blocks=tuple(blocks[:3]), certificate=finalization(blocks[2]))
+
+
+@pytest.mark.parametrize("limit", ["MOST_SYNC_BLOCKS", "LARGEST_SYNC_SIZE_BYTES"])
+def test_run_that_no_message_holds_is_answered_with_the_headers_of_its_ends(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(module, limit, {"MOST_SYNC_BLOCKS": 4, "LARGEST_SYNC_SIZE_BYTES": 4_500}[limit])
+    genesis, blocks = chain_of(9)
+    blocks_store = stored(genesis, blocks, {1, 9})
+    response = make_sync_response(blocks_store, 2, 9)
+    assert response == SyncResponse(blocks=(blocks[1], blocks[8]), certificate=finalization(blocks[8]))
+    assert make_sync_response(blocks_store, 10, 9) is None
+    found = check_sync_response(response, blocks[0].header, blocks[0].header.id(), 1, lambda _certificate: True)
+    assert found == ((blocks[8].header.id(), blocks[8]),)
+
+
+def test_ends_of_a_run_are_believed_only_with_their_certificate() -> None:
+    genesis, blocks = chain_of(9)
+    ends = (blocks[0], blocks[8])
+    for certificate, is_valid in ((finalization(blocks[8]), False), (finalization(blocks[7]), True)):
+        with pytest.raises(BlockRejected) as caught:
+            check(genesis, SyncResponse(blocks=ends, certificate=certificate), is_valid=is_valid)
+        assert caught.value.reason is BlockReason.BAD_CERTIFICATE
+    forged = replace(blocks[8], transactions=(b"forged",))
+    response = SyncResponse(blocks=(blocks[0], forged), certificate=finalization(blocks[8]))
+    [(_, last)] = check_sync_response(response, genesis.header, genesis.header.id(), 1, lambda _certificate: True)
+    assert last.transactions == ()
+    response = SyncResponse(blocks=ends, certificate=finalization(blocks[8]))
+    assert check(blocks[8], response) == []
+    assert check(blocks[7], response) == [9]
+
+
+def test_node_gets_over_a_past_epoch_whose_run_of_blocks_no_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_SYNC_BLOCKS", 4)
+    chain = make_chain(parameters=Parameters(delta_ms=50, empty_block_interval_ms=200, epoch_length_heights=12))
+    world = World(chain, 1)
+    for index in range(4):
+        world.add_validator(index)
+    for index in range(3):
+        world.start(f"v{index}")
+    assert world.run_until(lambda: min(len(world.nodes[f"v{index}"].chain) for index in range(3)) > 30, 60_000)
+    for index in range(3):
+        store = world.nodes[f"v{index}"].disk.store
+        store.write({column_key(Column.FINALITY, height_key(height)): None for height in range(3, 12)})
+    world.start("v3")
+    assert world.run_until(lambda: len(world.nodes["v3"].chain) > 30, 10_000)
+    world.check_safety()
+
+
+def vote(epoch: int = 2) -> Votes:
+    statement = Statement(kind=VoteKind.NULLIFY, epoch=epoch, view=1, block_id=NO_BLOCK)
+    return Votes(votes=(Vote(statement=statement, validator=A, signature=bytes(64)),))
+
+
+def proposal(size_bytes: int) -> BlockProposal:
+    _, [block] = chain_of(1)
+    [voted] = vote().votes
+    return BlockProposal(
+        vote=voted, parent_view=0, block=replace(block, transactions=(bytes(size_bytes),)), certificates=()
+    )
+
+
+def test_early_messages_come_back_in_their_order_once_their_epoch_begins() -> None:
+    early, heard = Early(), []
+    for number, peer in enumerate((A, B, A)):
+        early.keep(2, peer, vote(), lambda number=number: heard.append(number))
+    assert not early.is_due(1)
+    assert early.is_due(2)
+    for _, again in early.take():
+        again()
+    assert heard == [0, 1, 2]
+    assert not early.is_due(2)
+    assert early.size_bytes == 0
+
+
+def test_a_peer_keeps_no_more_early_than_a_block_and_what_is_said_of_it() -> None:
+    early = Early()
+    for _ in range(20_000):
+        early.keep(2, A, vote(), lambda: None)
+    for _ in range(10):
+        early.keep(2, A, proposal(2**20), lambda: None)
+    assert early.size_bytes <= LARGEST_EARLY_PEER_SIZE_BYTES
+
+
+def test_of_too_many_early_messages_those_of_the_greediest_peer_go() -> None:
+    early = Early()
+    early.keep(2, A, vote(), lambda: None)
+    for number in range(10):
+        for _ in range(4):
+            early.keep(2, bytes([number]) * 20, proposal(2**20), lambda: None)
+    early.keep(2, B, vote(), lambda: None)
+    assert early.size_bytes <= LARGEST_EARLY_SIZE_BYTES
+    peers = [peer for peer, _ in early.take()]
+    assert {A, B} < set(peers)
+    assert max(map(peers.count, set(peers))) <= 2
+
+
+def test_all_come_looks_again_only_for_what_was_not_here() -> None:
+    here: set[int] = {2}
+    asked: list[int] = []
+    have_come = all_come([1, 2, 3], lambda thing: (asked.append(thing), thing in here)[1])
+    assert not have_come()
+    here |= {1}
+    assert not have_come()
+    here |= {3}
+    assert have_come()
+    assert have_come()
+    assert asked == [1, 1, 2, 3, 3]

@@ -20,7 +20,7 @@ from node.p2p.messages import Message, decode_message, encode_message
 from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.replica import TICK_MS, FinalBlock, Replica
 from node.storage.kv import MemoryStore
-from node.storage.wal import Born, LogEntry, VoteCast
+from node.storage.wal import Born, LogEntry, LogPosition, VoteCast
 from node.types.validator import node_id_of
 from node.worker import Failure, Materials, Outcome, compute_here
 from tests.factories import Chain
@@ -33,6 +33,11 @@ class MemoryLog:
 
     def __init__(self, entries: Sequence[LogEntry] = ()) -> None:
         self.entries: list[LogEntry] = list(entries)
+        self.restarts = 0
+
+    @property
+    def position(self) -> LogPosition:
+        return LogPosition(file_number=self.restarts, size_bytes=len(self.entries))
 
     @property
     def size_bytes(self) -> int:
@@ -46,6 +51,13 @@ class MemoryLog:
 
     def restart(self, entries: Sequence[LogEntry]) -> None:
         self.entries = list(entries)
+        self.restarts += 1
+
+    def copy(self) -> MemoryLog:
+        """A backup."""
+        copied = MemoryLog(self.entries)
+        copied.restarts = self.restarts
+        return copied
 
 
 @dataclass

@@ -240,14 +240,18 @@ class LedgerMachine(RuleBasedStateMachine):
         supply = SUPPLY.get(ledger.state)
         fees_units = sum(receipt.fee_units for receipt in receipts)
         # Fees go to the treasury in full; at an epoch's end an old pool joins them.
-        assert supply.treasury_units == before.treasury_units + fees_units + before.forgotten_units
+        events = [happened.event for happened in ledger.happened[before.happened :]]
+        claims = [each for each in events if isinstance(each, Claimed)]
+        # What an operator takes of that pool in the very last block does not join them.
+        taken_units = sum(each.pool_units for each in claims if each.epoch == before.forgotten and before.is_epoch_end)
+        expected_units = before.treasury_units + fees_units + before.forgotten_units - taken_units
+        assert supply.treasury_units == expected_units
         sent = Counter(candidate.transaction.sender for candidate in candidates)
         for address, count in sent.items():
             assert ledger.account(address).nonce == before.nonces.get(address, 0) + count
         assert before.expected_root(candidates, receipts) in (None, ledger.state.root)
-        for happened in ledger.happened[before.happened :]:
-            if isinstance(happened.event, Claimed):
-                self.minted[happened.event.epoch] += happened.event.minted_units
+        for claimed in claims:
+            self.minted[claimed.epoch] += claimed.minted_units
         for epoch, units in self.minted.items():
             if units:
                 assert units <= MINT_EPOCHS.need(ledger.state, epoch_key(epoch)).cap_units
@@ -268,8 +272,9 @@ class _Before:
         self.nonces = {address: account.nonce for address, account in ledger.rows(ACCOUNTS)}
         self.happened = len(ledger.happened)
         is_end = (ledger.tip.height + 1 - self.context.epoch_first_height + 1) == PARAMETERS.epoch_length_heights
-        forgotten = self.context.epoch - PARAMETERS.evidence_epochs - 1
-        pool = VALIDATOR_POOLS.get(ledger.state, epoch_key(forgotten)) if is_end and forgotten >= 1 else None
+        self.forgotten = self.context.epoch - PARAMETERS.evidence_epochs - 1
+        is_due = is_end and self.forgotten >= 1
+        pool = VALIDATOR_POOLS.get(ledger.state, epoch_key(self.forgotten)) if is_due else None
         self.forgotten_units = pool.left_units if pool is not None else 0
         self.is_epoch_end = is_end
 

@@ -10,6 +10,8 @@ import pytest
 from attribution.record import encode_query
 from node.errors import TransactionReason
 from node.modules.attributions import (
+    MOST_ANSWERS,
+    MOST_CREDITS,
     QUESTIONS,
     Answered,
     Ask,
@@ -26,13 +28,15 @@ from node.modules.attributions import (
 )
 from node.modules.bonds import Unbond
 from node.modules.contents import CONTENTS
-from node.modules.governance import CastBallot, EraseContent, Propose
+from node.modules.governance import CastBallot, EraseContent, Propose, SetParameter
 from node.modules.models import MODELS, RetireModel, Snapshot
 from node.modules.rewards import Paid, Settled
 from node.primitives.amount import format_open
+from node.primitives.codec import bound_of, wire_fields
 from node.primitives.crypto import ZERO_HASH
 from node.state.view import View
 from node.types.parameters import Parameters
+from node.types.receipt import MOST_EVENTS
 from tests.factories import RICH_UNITS
 from tests.node.ledger import FEE_UNITS
 from tests.node.modules.scenes import (
@@ -50,6 +54,7 @@ from tests.node.modules.scenes import (
 
 FALSE_CLAIM = TransactionReason.FALSE_CLAIM
 TIMEOUT = PARAMETERS.question_timeout_heights
+HINTS = dict(wire_fields(Parameters))
 
 
 @pytest.fixture(name="scene")
@@ -258,6 +263,36 @@ def test_a_true_answer_to_another_question_is_a_false_claim(scene: Scene) -> Non
     scene.ledger.refuses(scene.who("attributor"), swapped, FALSE_CLAIM, f"the model answers {label}, not {1 - label}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "now"), [("theta", 900, "900, 16"), ("theta", 51, "51, 16"), ("top_clusters", 3, "50, 3")]
+)
+def test_a_claim_computed_before_a_vote_changed_who_is_paid_is_stale_and_not_false(
+    scene: Scene, name: str, value: int, now: str
+) -> None:
+    """An honest attributor is not barred for a parameter that changed under it; computed again, it is paid."""
+    action = SetParameter(name=name, value=value)
+    proposal = scene.ledger.do(scene.operators[0], Propose(action=action)).transaction_id
+    for operator in scene.operators[1:3]:
+        scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
+    claim = scene.answer(scene.question)
+    scene.ledger.next_epoch()
+    detail = f"computed with theta 50, top_clusters 16; they are {now}"
+    scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
+    scene.ledger.do(scene.who("attributor"), scene.answer(scene.question))
+
+
+def test_a_claim_outlives_an_epoch_that_changed_nothing(scene: Scene) -> None:
+    claim = scene.answer(scene.question)
+    scene.ledger.next_epoch()
+    scene.ledger.do(scene.who("attributor"), claim)
+
+
+def test_a_threshold_that_was_never_in_force_is_stale_before_anything_is_computed(scene: Scene) -> None:
+    claim = replace(change_answer(scene.answer(scene.question), credits=()), theta=1000)
+    detail = "computed with theta 1000, top_clusters 16; they are 50, 16"
+    scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
+
+
 def test_answering_takes_role_and_bond(scene: Scene) -> None:
     claim = scene.answer(scene.question)
     scene.ledger.refuses(scene.who("developer"), claim, TransactionReason.ROLE_REQUIRED, "the role attributor")
@@ -328,7 +363,8 @@ def test_more_questions_than_the_limit_are_refused(scene: Scene) -> None:
 
 
 def test_no_answers_are_no_payload(scene: Scene) -> None:
-    reason, detail = scene.ledger.unreadable(scene.who("attributor"), Attribute(model=scene.model, answers=()))
+    nothing = replace(scene.answer(scene.question), answers=())
+    reason, detail = scene.ledger.unreadable(scene.who("attributor"), nothing)
     assert (reason, detail) == (TransactionReason.BAD_PAYLOAD, "attribute: Attribute.answers has 1..256 items")
 
 
@@ -366,13 +402,16 @@ def test_work_is_bounded_per_transaction_and_paid_by_the_started_million() -> No
     MODELS.put(view, scene.model, larger)
     scene.ledger.overwrite(view)
     # 9,000·42 + q·(42 + 54,000): 11 questions are within a million, 12 are above it.
+    claim = Attribute(
+        model=scene.model, theta=PARAMETERS.theta, top_clusters=PARAMETERS.top_clusters, answers=(answer,)
+    )
     scene.ledger.refuses(
         attributor,
-        Attribute(model=scene.model, answers=(answer,) * 12),
+        replace(claim, answers=(answer,) * 12),
         TransactionReason.TOO_MUCH_WORK,
         "1026504 multiply-accumulates; the limit is 1000000",
     )
-    within = Attribute(model=scene.model, answers=(answer,) * 11)
+    within = replace(claim, answers=(answer,) * 11)
     assert scene.refusal(attributor, within).reason is FALSE_CLAIM
     needed = scene.needed_fee_units(attributor, within, 9_000 * 42 + 11 * 54_042)
     scene.ledger.refuses(
@@ -382,6 +421,23 @@ def test_work_is_bounded_per_transaction_and_paid_by_the_started_million() -> No
         f"{format_open(needed)} are needed",
         fee_units=needed - 1,
     )
+
+
+def test_the_largest_claim_has_room_for_its_events_in_a_receipt(scene: Scene) -> None:
+    """One for each credit and two for each answer; a block-valid claim never makes an unreadable receipt."""
+    claim = scene.answer(scene.question)
+    scene.ledger.do(scene.who("attributor"), claim)
+    [answer] = claim.answers
+    assert [type(each.event) for each in scene.ledger.happened[-len(answer.credits) - 2 :]] == [
+        Answered,
+        *[Paid] * len(answer.credits),
+        Settled,
+    ]
+    questions, clusters = bound_of(HINTS["attribution_questions"]), bound_of(HINTS["top_clusters"])
+    assert questions is not None
+    assert clusters is not None
+    assert (questions.stop - 1, clusters.stop - 1) == (MOST_ANSWERS, MOST_CREDITS) == (256, 64)
+    assert MOST_ANSWERS * (MOST_CREDITS + 2) == 16_896 <= MOST_EVENTS
 
 
 # Refunds.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from node.errors import TransactionReason
@@ -51,7 +53,7 @@ def test_unbonding_is_released_after_its_epochs_and_withdrawn_once(scene: Scene)
     owner = scene.who("asker")
     scene.ledger.do(owner, Bond(amount_units=3 * OPEN))
     scene.ledger.do(owner, Unbond(amount_units=2 * OPEN))
-    release_epoch = 1 + PARAMETERS.unbonding_epochs
+    release_epoch = 1 + PARAMETERS.unbonding_epochs + 1
     assert UNBONDING.get(scene.ledger.state, owner.address) == Unbonding(
         releases=(Release(amount_units=2 * OPEN, epoch=release_epoch),)
     )
@@ -80,8 +82,21 @@ def test_withdrawal_takes_what_is_due_and_leaves_the_rest(scene: Scene) -> None:
     scene.ledger.next_epoch()
     scene.ledger.do(owner, Unbond(amount_units=2))
     scene.ledger.next_epoch()
+    scene.ledger.next_epoch()
     scene.ledger.do(owner, WithdrawBond())
-    assert UNBONDING.get(scene.ledger.state, owner.address) == Unbonding(releases=(Release(amount_units=2, epoch=4),))
+    assert UNBONDING.get(scene.ledger.state, owner.address) == Unbonding(releases=(Release(amount_units=2, epoch=5),))
+
+
+@pytest.mark.parametrize(("unbonding_epochs", "evidence_epochs", "release_epoch"), [(5, 2, 7), (1, 4, 6), (3, 3, 5)])
+def test_a_bond_outlasts_the_evidence_however_short_the_unbonding(
+    unbonding_epochs: int, evidence_epochs: int, release_epoch: int
+) -> None:
+    chosen = replace(PARAMETERS, unbonding_epochs=unbonding_epochs, evidence_epochs=evidence_epochs)
+    scene = genesis_scene(chosen)
+    owner = scene.who("asker")
+    scene.ledger.do_all([(owner, Bond(amount_units=2)), (owner, Unbond(amount_units=2))])
+    [release] = UNBONDING.need(scene.ledger.state, owner.address).releases
+    assert release == Release(amount_units=2, epoch=release_epoch)
 
 
 def test_unbonding_more_than_is_locked_fails(scene: Scene) -> None:

@@ -39,8 +39,10 @@ from node.modules.datanets import (
     schema_of,
 )
 from node.modules.supply import SUPPLY
+from node.primitives.amount import AMOUNT_END
 from node.primitives.crypto import ZERO_HASH
 from node.state.view import View
+from node.types.parameters import LARGEST_BOND_UNITS
 from tests.node.ledger import FEE_UNITS
 from tests.node.modules.scenes import (
     BOUND,
@@ -290,14 +292,16 @@ def test_bonds_beyond_the_balance_fail_and_leave_no_record() -> None:
     )
 
 
-def test_a_sum_of_bonds_beyond_any_amount_fails() -> None:
-    scene = datanet_scene(replace(PARAMETERS, record_bond_units=2**63 - 1))
+def test_no_sum_of_bonds_is_beyond_any_amount() -> None:
+    """No parameters allow one: the largest bonds of the most records are an amount, and fail as too much money."""
+    assert 1_024 * LARGEST_BOND_UNITS < AMOUNT_END
+    scene = datanet_scene(replace(PARAMETERS, record_bond_units=LARGEST_BOND_UNITS))
     payload = Contribute(datanet=scene.datanet, records=tuple(scene.record(0, value, 0) for value in range(2)))
     scene.ledger.fails(
         scene.who("ann"),
         payload,
         TransactionReason.INSUFFICIENT_BALANCE,
-        "999999 OPEN held, 18446744073.709551614 OPEN needed",
+        "999999 OPEN held, 2000000 OPEN needed",
     )
 
 

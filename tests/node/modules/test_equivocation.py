@@ -8,8 +8,9 @@ import pytest
 
 from consensus.types import NO_BLOCK, Statement, Vote, VoteKind
 from node.errors import TransactionReason
-from node.modules.bonds import BondChanged, Unbond
+from node.modules.bonds import BondChanged, Unbond, WithdrawBond
 from node.modules.equivocation import PUNISHED, Equivocated, Punished, SubmitEvidence
+from node.modules.governance import CastBallot, Propose, RemoveValidator
 from node.modules.supply import SUPPLY
 from node.modules.validators import GOVERNING, REGISTRY
 from node.primitives.crypto import PrivateKey
@@ -154,6 +155,35 @@ def test_evidence_is_accepted_for_its_epochs_and_no_longer(scene: Scene) -> None
     scene.ledger.do(scene.who("nobody"), double_notarize(scene, view=1))
     scene.ledger.next_epoch()
     scene.ledger.fails(scene.who("nobody"), double_notarize(scene, view=2), TransactionReason.TOO_OLD)
+
+
+def test_the_bond_of_who_left_is_there_as_long_as_evidence_is_accepted(scene: Scene) -> None:
+    """The votes of the epoch in which it left are evidence to the last; only then is anything released."""
+    operator = scene.operators[3]
+    key = scene.ledger.chain.consensus_keys[3]
+    action = Propose(action=RemoveValidator(operator=operator.address))
+    proposal = scene.ledger.do(scene.operators[0], action).transaction_id
+    for other in scene.operators[1:3]:
+        scene.ledger.do(other, CastBallot(proposal=proposal, is_yes=True))
+    scene.ledger.do(operator, Unbond(amount_units=PARAMETERS.validator_bond_units))
+    last_epoch = 1 + PARAMETERS.evidence_epochs
+    while scene.ledger.epoch < last_epoch:
+        scene.ledger.next_epoch()
+    detail = f"the first is released in epoch {last_epoch + 1}"
+    scene.ledger.fails(operator, WithdrawBond(), TransactionReason.NOT_YET, detail)
+    payload = SubmitEvidence(
+        first=make_vote(scene, VoteKind.NOTARIZE, A, key=key), second=make_vote(scene, VoteKind.NOTARIZE, B, key=key)
+    )
+    scene.ledger.do(scene.who("nobody"), payload)
+    assert scene.ledger.last(Equivocated).burned_units == PARAMETERS.validator_bond_units // 2
+    scene.ledger.next_epoch()
+    scene.ledger.do(operator, WithdrawBond())
+    late = replace(
+        payload,
+        first=make_vote(scene, VoteKind.NOTARIZE, A, key=key, view=5),
+        second=make_vote(scene, VoteKind.NOTARIZE, B, key=key, view=5),
+    )
+    scene.ledger.fails(scene.who("nobody"), late, TransactionReason.TOO_OLD)
 
 
 def test_whoever_leaves_with_its_bond_is_slashed_on_the_way_out(scene: Scene) -> None:

@@ -22,9 +22,9 @@ from node.modules.datanets import (
     snapshot_contents,
 )
 from node.modules.erasure import EraseQuestion, EraseRecord
-from node.modules.models import MODELS, ModelChanged, ModelStatus
+from node.modules.models import MODELS, ModelChanged, ModelStatus, RetireModel
 from node.modules.supply import SUPPLY
-from node.primitives.crypto import ZERO_HASH
+from node.primitives.crypto import ZERO_HASH, PrivateKey
 from tests.node.ledger import FEE_UNITS
 from tests.node.modules.scenes import (
     COLUMNS,
@@ -118,13 +118,37 @@ def test_a_record_taken_back_under_review_is_not_accepted_with_the_others() -> N
     assert RECORDS.need(scene.ledger.state, scene.schema.id() + scene.records[0]).status is RecordStatus.ERASED
 
 
+def test_a_record_taken_back_under_review_costs_half_its_bond() -> None:
+    scene = pending_scene(replace(PARAMETERS, record_bond_units=7))
+    ann = scene.who("ann")
+    before = scene.ledger.account(ann).balance_units
+    scene.ledger.do(ann, take_back(scene, 0))
+    assert scene.ledger.account(ann).balance_units == before + 3 - FEE_UNITS
+    assert SUPPLY.get(scene.ledger.state).bond_burned_units == 4
+    assert CONTRIBUTIONS.need(scene.ledger.state, scene.contributions[0]).bonded_count == RECORDS_EACH - 1
+
+
+def test_taking_everything_back_before_a_rejection_saves_nothing() -> None:
+    """In one block, ahead of the deciding verdict: the burn is the rejection's."""
+    scene = pending_scene()
+    verdict = Review(contribution=scene.contributions[0], is_accepted=False, reason=RejectionReason.NOT_GENUINE)
+    scene.ledger.do(scene.reviewers[0], verdict)
+    orders: list[tuple[PrivateKey, object]] = [
+        (scene.who("ann"), take_back(scene, index)) for index in range(RECORDS_EACH)
+    ]
+    scene.ledger.do_all([*orders, (scene.reviewers[1], verdict)])
+    assert SUPPLY.get(scene.ledger.state).bond_burned_units == RECORDS_EACH * BOND // 2
+    assert CONTRIBUTIONS.need(scene.ledger.state, scene.contributions[0]).bonded_count == 0
+
+
 def test_a_rejection_burns_only_what_is_locked_still() -> None:
     scene = pending_scene()
     scene.ledger.do(scene.who("ann"), take_back(scene, 0))
+    burned_units = SUPPLY.get(scene.ledger.state).bond_burned_units
     verdict = Review(contribution=scene.contributions[0], is_accepted=False, reason=RejectionReason.PERSONAL_DATA)
     scene.ledger.do_all([(reviewer, verdict) for reviewer in scene.reviewers[:2]])
     bond_units = (RECORDS_EACH - 1) * BOND
-    assert SUPPLY.get(scene.ledger.state).bond_burned_units == bond_units - bond_units // 2
+    assert SUPPLY.get(scene.ledger.state).bond_burned_units == burned_units + bond_units - bond_units // 2
 
 
 def test_a_rejected_record_is_gone_already() -> None:
@@ -151,15 +175,34 @@ def test_bytes_that_something_else_uses_stay_until_that_goes_too() -> None:
     assert CONTENTS.need(scene.ledger.state, content).erased_height == scene.ledger.height
 
 
-def test_an_open_question_taken_back_is_refunded_at_once(scene: Scene) -> None:
+def test_an_open_question_taken_back_is_refunded_after_its_time(scene: Scene) -> None:
+    """Not before: its answer may be public already, in a claim that the erasure overtakes."""
     asker = scene.who("asker")
-    query = QUESTIONS.need(scene.ledger.state, scene.question).query
+    question = QUESTIONS.need(scene.ledger.state, scene.question)
     scene.ledger.do(asker, EraseQuestion(question=scene.question))
     assert QUESTIONS.need(scene.ledger.state, scene.question).is_erased
-    assert CONTENTS.need(scene.ledger.state, query).erased_height == scene.ledger.height
+    assert CONTENTS.need(scene.ledger.state, question.query).erased_height == scene.ledger.height
+    due_height = question.asked_height + PARAMETERS.question_timeout_heights
+    detail = f"from height {due_height} on"
+    scene.ledger.fails(asker, Refund(question=scene.question), TransactionReason.NOT_YET, detail)
+    scene.ledger.wait_for_height(due_height)
     before = scene.ledger.account(asker).balance_units
     scene.ledger.do(asker, Refund(question=scene.question))
     assert scene.ledger.account(asker).balance_units == before + 10 * OPEN - FEE_UNITS
+
+
+def test_a_question_taken_back_is_refunded_at_once_when_its_model_retires(scene: Scene) -> None:
+    asker = scene.who("asker")
+    scene.ledger.do(asker, EraseQuestion(question=scene.question))
+    scene.ledger.do(scene.who("developer"), RetireModel(model=scene.model))
+    scene.ledger.do(asker, Refund(question=scene.question))
+
+
+def test_a_claim_of_a_model_that_lost_a_record_meanwhile_is_not_called_false(scene: Scene) -> None:
+    """An honest attributor computed it before the record went."""
+    claim = scene.answer(scene.question)
+    scene.ledger.do(scene.who("ann"), take_back(scene, 3))
+    scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.WRONG_STATUS, "the model is retired")
 
 
 def test_a_question_taken_back_is_not_answered(scene: Scene) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from node.errors import TransactionReason
+from node.modules.accounts import ACCOUNTS
 from node.modules.attributions import QUESTIONS, Refund
-from node.modules.bonds import Bond
+from node.modules.bonds import Bond, Unbond
 from node.modules.contents import CONTENTS, Content, ContentErased
 from node.modules.datanets import RECORDS, Contribute, RecordStatus
 from node.modules.escrow import ESCROWS, Escrow
 from node.modules.governance import (
+    MOST_VOTERS,
     PROPOSAL_EPOCHS,
     PROPOSALS,
     Action,
@@ -35,11 +37,14 @@ from node.modules.governance import (
     Upgrade,
 )
 from node.modules.models import MODELS, ModelStatus
+from node.modules.supply import SUPPLY
 from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, possession_digest
+from node.primitives.codec import decode
 from node.primitives.crypto import ZERO_HASH
 from node.state.view import View
 from node.types.genesis import MOST_OBSERVERS, Role
-from node.types.validator import NodeEntry
+from node.types.parameters import DEAREST_BASE_UNITS, DEAREST_BYTE_UNITS, DEAREST_MEGA_MAC_UNITS
+from node.types.validator import MOST_VALIDATORS, NodeEntry
 from tests.factories import make_chain, make_key
 from tests.node.ledger import FEE_UNITS, Ledger, make_ledger
 from tests.node.modules.scenes import (
@@ -224,6 +229,20 @@ def test_a_proposal_lives_through_its_last_epoch(scene: Scene) -> None:
     vote(scene, proposal, 1)
 
 
+def test_every_operator_of_a_proposals_life_can_vote_on_it(scene: Scene) -> None:
+    """Each epoch may have a hundred other validators: their votes stay readable."""
+    proposal = propose(scene, SetRoles(address=bytes(20), roles=1))
+    past = tuple(make_key(f"past {index}").address for index in range(MOST_VOTERS - 2))
+    view = View(scene.ledger.state)
+    open_proposal = PROPOSALS.need(view, proposal)
+    PROPOSALS.put(view, proposal, replace(open_proposal, yes=(*open_proposal.yes, *past), no=(*past, bytes(20))))
+    scene.ledger.overwrite(view)
+    vote(scene, proposal, 1)
+    stored = decode(Proposal, scene.ledger.content()[PROPOSALS.key(proposal)])
+    assert stored.yes == (scene.operators[0].address, *past, scene.operators[1].address)
+    assert len(stored.yes) == MOST_VOTERS == 9 * MOST_VALIDATORS
+
+
 # Validators.
 
 
@@ -382,8 +401,14 @@ def test_a_new_epoch_length_counts_from_the_next_epoch_on(scene: Scene) -> None:
     [
         ("kappa_bps", 8_001, "Parameters.kappa_bps is in 0..8000"),
         ("epoch_length_heights", 3, "Parameters.epoch_length_heights is in 4..1000000"),
-        ("fee_base_units", -1, "Parameters.fee_base_units is in 0..9223372036854775807"),
-        ("fee_base_units", 2**63 - 1 + 1, "Parameters.fee_base_units is in 0..9223372036854775807"),
+        ("fee_base_units", -1, "Parameters.fee_base_units is in 0..10000000000"),
+        ("fee_base_units", 10 * OPEN + 1, "Parameters.fee_base_units is in 0..10000000000"),
+        ("fee_base_units", 2**63, "Parameters.fee_base_units is in 0..10000000000"),
+        ("fee_per_byte_units", 10**6 + 1, "Parameters.fee_per_byte_units is in 0..1000000"),
+        ("fee_per_mega_mac_units", OPEN + 1, "Parameters.fee_per_mega_mac_units is in 0..1000000000"),
+        ("validator_bond_units", 10**15 + 1, "Parameters.validator_bond_units is in 0..1000000000000000"),
+        ("attributor_bond_units", 10**15 + 1, "Parameters.attributor_bond_units is in 0..1000000000000000"),
+        ("record_bond_units", 10**15 + 1, "Parameters.record_bond_units is in 0..1000000000000000"),
         ("gravity", 1, "no parameter is named gravity"),
         ("hash", 1, "no parameter is named hash"),
         ("theta", 1_001, "Parameters.theta is in 0..1000"),
@@ -396,6 +421,71 @@ def test_a_new_epoch_length_counts_from_the_next_epoch_on(scene: Scene) -> None:
 def test_no_vote_gets_past_a_hard_bound(scene: Scene, name: str, value: int, detail: str) -> None:
     action = SetParameter(name=name, value=value)
     scene.ledger.fails(scene.operators[0], Propose(action=action), TransactionReason.NOT_ADMISSIBLE, detail)
+
+
+def test_the_dearest_fees_can_still_be_voted_down_again(scene: Scene) -> None:
+    """Bounds as they are, an operator with a few OPEN pays for the vote that undoes them."""
+    names = ("fee_base_units", "fee_per_byte_units", "fee_per_mega_mac_units")
+    dearest = (DEAREST_BASE_UNITS, DEAREST_BYTE_UNITS, DEAREST_MEGA_MAC_UNITS)
+    changes = [SetParameter(name=name, value=value) for name, value in zip(names, dearest, strict=True)]
+    passes(scene, SetParameters(changes=tuple(changes)))
+    scene.ledger.next_epoch()
+    undo = Propose(action=SetParameters(changes=tuple(replace(each, value=1) for each in changes)))
+    needed_units = scene.needed_fee_units(scene.operators[0], undo, 0)
+    assert needed_units < 11 * OPEN
+    proposal = scene.ledger.do(scene.operators[0], undo, fee_units=needed_units).transaction_id
+    for operator in scene.operators[1:3]:
+        ballot = CastBallot(proposal=proposal, is_yes=True)
+        scene.ledger.do(operator, ballot, fee_units=scene.needed_fee_units(operator, ballot, 0))
+    scene.ledger.next_epoch()
+    assert scene.ledger.parameters.fee_base_units == 1
+
+
+def test_a_bond_that_no_quorum_has_locked_cannot_be_asked_for(scene: Scene) -> None:
+    """One operator locks a unit more and has everybody asked for it: it would vote alone."""
+    scene.ledger.do(scene.operators[3], Bond(amount_units=1))
+    action = SetParameter(name="validator_bond_units", value=PARAMETERS.validator_bond_units + 1)
+    fails_when_decided(scene, action, TransactionReason.NOT_ADMISSIBLE)
+    both = SetParameters(changes=(action, SetParameter(name="theta", value=60)))
+    fails_when_decided(scene, both, TransactionReason.NOT_ADMISSIBLE)
+    scene.ledger.next_epoch()
+    assert members(scene.ledger) == {each.address: 1 for each in scene.operators}
+
+
+def test_a_bond_that_a_quorum_has_locked_leaves_out_who_has_not() -> None:
+    scene = genesis_scene(replace(PARAMETERS, epoch_length_heights=20))
+    scene.ledger.do_all([(operator, Bond(amount_units=1)) for operator in scene.operators[:3]])
+    passes(scene, SetParameter(name="validator_bond_units", value=PARAMETERS.validator_bond_units + 1))
+    scene.ledger.next_epoch()
+    assert members(scene.ledger) == {each.address: 1 for each in scene.operators[:3]}
+
+
+def test_what_a_higher_bond_counts_on_stays_locked_until_it_holds(scene: Scene) -> None:
+    """Otherwise operators could take back, before the epoch ends, what made the vote admissible."""
+    scene.ledger.do_all([(operator, Bond(amount_units=OPEN)) for operator in scene.operators])
+    passes(scene, SetParameter(name="validator_bond_units", value=PARAMETERS.validator_bond_units + OPEN))
+    scene.ledger.fails(
+        scene.operators[0], Unbond(amount_units=1), TransactionReason.INSUFFICIENT_BOND, "10001 OPEN stay locked"
+    )
+
+
+def test_what_a_lower_bond_frees_stays_locked_until_it_holds(scene: Scene) -> None:
+    passes(scene, SetParameter(name="validator_bond_units", value=PARAMETERS.validator_bond_units - OPEN))
+    unbond = Unbond(amount_units=OPEN)
+    scene.ledger.fails(scene.operators[0], unbond, TransactionReason.INSUFFICIENT_BOND, "10000 OPEN stay locked")
+    scene.ledger.next_epoch()
+    scene.ledger.do(scene.operators[0], unbond)
+
+
+def test_a_lower_bond_is_admissible_whoever_is_bonded(scene: Scene) -> None:
+    """It may be the only way back: here nobody has any bond left, and other parameters change all the same."""
+    view = View(scene.ledger.state)
+    for operator in scene.operators:
+        ACCOUNTS.put(view, operator.address, replace(scene.ledger.account(operator), bond_units=0))
+    scene.ledger.is_audited = False  # the bonds are gone
+    scene.ledger.overwrite(view)
+    passes(scene, SetParameter(name="validator_bond_units", value=1))
+    passes(scene, SetParameter(name="theta", value=60))
 
 
 @pytest.mark.parametrize(("beta_bps", "owner_bps"), [(199, 6_301), (3_001, 3_499)])
@@ -496,6 +586,15 @@ def test_erasing_a_record_retires_its_models_and_returns_its_bond() -> None:
     fails_when_decided(scene, EraseContent(blob_hash=content, datanet=scene.datanet), TransactionReason.ALREADY_DONE)
 
 
+def test_erasing_a_record_under_review_returns_its_whole_bond() -> None:
+    """Its contributor did not choose this, and escapes no rejection by it."""
+    scene = pending_scene()
+    before = scene.ledger.account(scene.who("ann")).balance_units
+    passes(scene, EraseContent(blob_hash=scene.records[0], datanet=scene.datanet))
+    assert scene.ledger.account(scene.who("ann")).balance_units == before + PARAMETERS.record_bond_units
+    assert SUPPLY.get(scene.ledger.state).bond_burned_units == 0
+
+
 def test_erasing_what_is_no_record_leaves_a_tombstone_that_nothing_can_use() -> None:
     scene = pending_scene()
     unknown = scene.record(1, 1, 2)
@@ -510,10 +609,12 @@ def test_erasing_what_is_no_record_leaves_a_tombstone_that_nothing_can_use() -> 
     )
 
 
-def test_an_erased_questions_fee_goes_back() -> None:
+def test_an_erased_questions_fee_goes_back_after_its_time() -> None:
     scene = asked_scene()
-    query = QUESTIONS.need(scene.ledger.state, scene.question).query
-    passes(scene, EraseContent(blob_hash=query, datanet=ZERO_HASH))
+    question = QUESTIONS.need(scene.ledger.state, scene.question)
+    passes(scene, EraseContent(blob_hash=question.query, datanet=ZERO_HASH))
+    due_height = question.asked_height + PARAMETERS.question_timeout_heights
+    scene.ledger.wait_for_height(due_height)
     before = scene.ledger.account(scene.who("asker")).balance_units
     scene.ledger.do(scene.who("asker"), Refund(question=scene.question))
     assert scene.ledger.account(scene.who("asker")).balance_units == before + 10 * OPEN - FEE_UNITS

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 import attribution.request as engine
+from attribution.errors import AttributionError
 from node.errors import TransactionReason
 from node.modules.accounts import ACCOUNTS
 from node.modules.attributions import Refund
 from node.modules.bonds import Bond, Unbond
 from node.modules.contents import CONTENTS, erase
 from node.modules.datanets import DATANETS, MOST_MODELS, PARTIES, Party, PartyRole
+from node.modules.erasure import EraseRecord
 from node.modules.governance import CastBallot, Propose, SetRoles
 from node.modules.holdouts import REVEALED
 from node.modules.models import (
@@ -29,17 +31,20 @@ from node.modules.models import (
     RetireModel,
     SetPrice,
     TransferModel,
+    engine_model,
     is_open,
 )
 from node.modules.validators import epoch_key
 from node.primitives.amount import format_open
 from node.primitives.crypto import ZERO_HASH
 from node.state.view import View
+from tests.node.ledger import Shelf
 from tests.node.modules.scenes import (
     DAMPING,
     OPEN,
     PARAMETERS,
     PRICE_UNITS,
+    RECORDS_EACH,
     Scene,
     accepted_scene,
     asked_scene,
@@ -126,6 +131,30 @@ def test_a_certificate_off_by_one_unit_makes_its_block_invalid(scene: Scene, fie
     false = replace(payload, certificate=off_by_one(payload.certificate, field, by))
     detail = f"the certificate is {payload.certificate}"
     scene.ledger.refuses(scene.who("developer"), false, FALSE_CLAIM, detail)
+
+
+def test_a_certificate_of_records_that_went_meanwhile_is_stale_and_not_false(scene: Scene) -> None:
+    """An honest developer trained on the snapshot as it was; somebody erased a record of it before the block."""
+    payload = scene.registration()
+    scene.ledger.do(scene.who("ann"), EraseRecord(datanet=scene.datanet, content=scene.records[0]))
+    records = 2 * RECORDS_EACH
+    detail = f"{records - 1} records are left of it, not {records}"
+    scene.ledger.refuses(scene.who("developer"), payload, TransactionReason.STALE_SNAPSHOT, detail)
+    scene.ledger.do(scene.who("developer"), scene.registration())
+
+
+def test_what_the_engine_knows_a_model_as_is_remembered_for_that_model_alone() -> None:
+    """Everything the problem is made of is in the key: certified again with another damping, it is another subject."""
+    scene = ungated_scene()
+    state, model = scene.ledger.state, MODELS.need(scene.ledger.state, scene.model)
+    shelf = Shelf()
+    first, other, again = (
+        engine_model(state, scene.model, each, shelf)[0] for each in (model, replace(model, damping=DAMPING + 1), model)
+    )
+    assert (first.problem.damping, other.problem.damping) == (DAMPING, DAMPING + 1)
+    assert again is first, "built once"
+    with pytest.raises(AttributionError):  # not the first one again: no engine has this name yet
+        engine_model(state, scene.model, replace(model, engine="head/2"), shelf)
 
 
 def test_weights_of_other_records_are_refused(scene: Scene) -> None:

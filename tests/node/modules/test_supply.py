@@ -14,6 +14,7 @@ from node.modules.attributions import QUESTIONS, QuestionStatus
 from node.modules.bonds import UNBONDING, Unbond
 from node.modules.datanets import CONTRIBUTIONS
 from node.modules.escrow import ESCROWS
+from node.modules.governance import CastBallot, Propose, SetParameter
 from node.modules.rewards import VALIDATOR_POOLS
 from node.modules.supply import SUPPLY, Supply, add_to_treasury, burn_bond, burn_fee, conservation_error, mint
 from node.state.table import Table
@@ -67,6 +68,18 @@ def test_the_cap_shrinks_with_every_epoch_by_the_decay() -> None:
         scene.ledger.next_epoch()
         cap_units -= cap_units * 66 // 10_000
         assert SUPPLY.get(scene.ledger.state).epoch_cap_units == cap_units
+
+
+def test_a_vote_lowers_the_cap_from_the_next_epoch_on_and_never_raises_it() -> None:
+    scene = genesis_scene()
+    for value, expected_units in ((10_000, 10_000), (2**62, 9_934)):
+        action = SetParameter(name="epoch_mint_cap_units", value=value)
+        proposal = scene.ledger.do(scene.operators[0], Propose(action=action)).transaction_id
+        for operator in scene.operators[1:3]:
+            scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
+        scene.ledger.next_epoch()
+        assert scene.ledger.parameters.epoch_mint_cap_units == value
+        assert SUPPLY.get(scene.ledger.state).epoch_cap_units == expected_units
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,31 @@ def test_a_validator_without_its_bond_is_left_out_of_the_next_epoch(scene: Scene
     assert {each.operator for each in members} == {each.address for each in scene.operators[1:]}
 
 
+def test_when_those_bonded_are_no_quorum_the_registry_votes_on(scene: Scene) -> None:
+    """Evidence may cost a bonded quorum its majority after a vote: two of four do not take the chain over."""
+    view = View(scene.ledger.state)
+    for operator in scene.operators[:2]:
+        account = scene.ledger.account(operator)
+        ACCOUNTS.put(view, operator.address, replace(account, bond_units=account.bond_units - 1))
+    scene.ledger.is_audited = False  # two units are gone
+    scene.ledger.overwrite(view)
+    before = GOVERNING.get(scene.ledger.state).validators
+    scene.ledger.next_epoch()
+    assert GOVERNING.get(scene.ledger.state).validators == before
+
+
+def test_whoever_was_punished_is_out_even_when_those_bonded_are_no_quorum(scene: Scene) -> None:
+    view = View(scene.ledger.state)
+    demote(view, scene.operators[0].address)
+    account = scene.ledger.account(scene.operators[1])
+    ACCOUNTS.put(view, scene.operators[1].address, replace(account, bond_units=account.bond_units - 1))
+    scene.ledger.is_audited = False  # one unit is gone
+    scene.ledger.overwrite(view)
+    scene.ledger.next_epoch()
+    voters = {each.operator for each in GOVERNING.get(scene.ledger.state).validators.validators}
+    assert voters == {each.address for each in scene.operators[1:]}
+
+
 def test_when_nobody_is_bonded_the_registry_votes_on(scene: Scene) -> None:
     view = View(scene.ledger.state)
     for operator in scene.operators:

@@ -5,117 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from node.errors import MessageReason, MessageRejected
+from node.errors import MessageReason, MessageRejected, NetworkError
+from node.p2p import allowance as allowance_module
 from node.p2p import network as network_module
 from node.p2p.frame import FrameReader, encode_frame
 from node.p2p.handshake import Ends, Step, check_greeting, make_greeting
-from node.p2p.messages import StatusRequest, Transactions, encode_message
-from node.p2p.network import Callbacks, Network
-from node.primitives.crypto import (
-    PrivateKey,
-    make_node_certificate,
-    node_key_of_certificate,
-    private_key_pem,
-    sha256,
-)
+from node.p2p.messages import StatusRequest, SyncRequest, Transactions, encode_message
+from node.p2p.network import Network
+from node.primitives.crypto import make_node_certificate, node_key_of_certificate, sha256
 from node.types.validator import NodeEntry, node_id_of
 from tests.factories import make_key
-
-CHAIN = sha256(b"chain")
-
-
-class Side:
-    """A network with a diary."""
-
-    def __init__(self, word: str, genesis_hash: bytes = CHAIN) -> None:
-        self.key = make_key(word)
-        self.connected: list[bytes] = []
-        self.disconnected: list[bytes] = []
-        self.messages: list[tuple[bytes, object]] = []
-        self.on_message: Callable[[bytes, object], None] | None = None
-        self.changed = asyncio.Event()
-        self.network = Network(
-            key=self.key,
-            genesis_hash=genesis_hash,
-            host="127.0.0.1",
-            port=0,
-            callbacks=Callbacks(
-                on_connected=lambda peer: self._note(self.connected, peer),
-                on_disconnected=lambda peer: self._note(self.disconnected, peer),
-                on_message=self._on_message,
-                on_turn_end=lambda: None,
-            ),
-        )
-
-    @property
-    def id(self) -> bytes:
-        return self.network.id
-
-    def entry(self, *, is_dialed: bool = True) -> NodeEntry:
-        endpoint = f"127.0.0.1:{self.network.port}" if is_dialed else ""
-        return NodeEntry(name=self.key.address.hex()[:8], certificate=self.network.certificate, endpoint=endpoint)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-    def _note(self, diary: list, entry: object) -> None:
-        diary.append(entry)
-        self.changed.set()
-
-    def _on_message(self, peer: bytes, message: object) -> None:
-        self._note(self.messages, (peer, message))
-        if self.on_message is not None:
-            self.on_message(peer, message)
-
-
-@asynccontextmanager
-async def started(*sides: Side) -> AsyncIterator[None]:
-    for side in sides:
-        await side.network.start()
-    try:
-        yield
-    finally:
-        for side in sides:
-            await side.network.stop()
-        await asyncio.sleep(0)
-
-
-def introduce(*sides: Side) -> None:
-    for side in sides:
-        side.network.set_registry([other.entry() for other in sides if other is not side])
-
-
-async def raw_connection(key: PrivateKey, port: int, *, with_certificate: bool = True):
-    """A TLS client of our own making."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if with_certificate:
-        import tempfile
-        from pathlib import Path
-
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "node.pem"
-            pem = ssl.DER_cert_to_PEM_cert(make_node_certificate(key)).encode() + private_key_pem(key)
-            path.write_bytes(pem)
-            context.load_cert_chain(path)
-    return await asyncio.open_connection("127.0.0.1", port, ssl=context)
-
-
-async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Everything until the other end closes; an abort is an end too."""
-    try:
-        async with asyncio.timeout(10):
-            return await reader.read()
-    except (ConnectionError, ssl.SSLError):
-        return b""
+from tests.node.p2p.sides import CHAIN, Side, ended, introduce, meeting, raw_connection, started
 
 
 async def test_registered_nodes_meet_once_and_exchange_messages():
@@ -132,6 +35,15 @@ async def test_registered_nodes_meet_once_and_exchange_messages():
         assert two.messages == [(one.id, message)]
         assert one.messages == [(two.id, StatusRequest())]
         assert list(one.network.peers()) == [two.id]
+
+
+async def test_no_message_waits_for_the_acknowledgement_of_the_one_before():
+    one, two = Side("one"), Side("two")
+    async with meeting(one, two):
+        for side in (one, two):
+            (connection,) = side.network._peers.values()
+            sock = connection._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_full_mesh_of_five_forms_and_stays_single():
@@ -198,7 +110,10 @@ async def test_node_of_another_chain_is_told_so():
             genesis_hash=sha256(b"another chain"),
         )
         writer.write(encode_frame(make_greeting(ends, Step.HELLO)))
-        (answer,) = FrameReader().feed(await ended(reader))
+        answers = FrameReader()
+        answers.feed(await ended(reader))
+        answer = answers.take()
+        assert answer is not None
         with pytest.raises(MessageRejected) as caught:
             check_greeting(ends, Step.ACKNOWLEDGEMENT, answer)
         assert caught.value.reason is MessageReason.WRONG_CHAIN
@@ -229,22 +144,6 @@ async def test_garbage_before_the_hello_ends_the_connection_and_nothing_else(gar
         await ended(reader)
         writer.close()
         assert list(one.network.peers()) == [three.id]
-
-
-async def test_half_open_sockets_are_closed_and_do_not_keep_a_registered_node_out(monkeypatch):
-    monkeypatch.setattr(network_module, "HANDSHAKE_TIMEOUT_S", 0.3)
-    one, two = Side("one"), Side("two")
-    async with started(one, two):
-        sockets = [socket.create_connection(("127.0.0.1", one.network.port)) for _ in range(100)]
-        introduce(one, two)
-        await one.until(one.network.peers)
-        loop = asyncio.get_running_loop()
-        for each in sockets:
-            each.setblocking(False)
-            async with asyncio.timeout(10):
-                with suppress(ConnectionError):
-                    assert await loop.sock_recv(each, 1) == b""
-            each.close()
 
 
 async def test_peer_that_sends_garbage_is_dropped_and_heard_again_later(monkeypatch):
@@ -302,8 +201,8 @@ async def test_peer_that_does_not_read_is_dropped_before_its_queue_eats_the_memo
 
 
 async def test_flood_is_read_slowly_and_others_are_served_meanwhile(monkeypatch):
-    monkeypatch.setattr(network_module, "MESSAGES_PER_SECOND", 50)
-    monkeypatch.setattr(network_module, "BURST_S", 0.5)
+    monkeypatch.setattr(allowance_module, "MESSAGES_PER_SECOND", 50)
+    monkeypatch.setattr(allowance_module, "BURST_S", 0.5)
     one, flooder, friend = Side("one"), Side("flooder"), Side("friend")
     async with started(one, flooder, friend):
         introduce(one, flooder, friend)
@@ -319,6 +218,100 @@ async def test_flood_is_read_slowly_and_others_are_served_meanwhile(monkeypatch)
         assert len(one.messages) < 40_000
 
 
+async def test_messages_of_one_read_are_handled_in_order_in_as_many_turns_as_they_take(monkeypatch):
+    monkeypatch.setattr(network_module, "TURN_S", 0.0)
+    one, two = Side("one"), Side("two")
+    turns: list[int] = []
+    turn = 0
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    one.on_message = lambda _peer, _message: turns.append(turn)
+    async with meeting(one, two):
+        count()
+        sent = [Transactions(transactions=(number.to_bytes(2, "big"),)) for number in range(300)]
+        two.network._peers[one.id].send(b"".join(encode_frame(encode_message(each)) for each in sent))
+        await one.until(lambda: len(one.messages) == len(sent))
+        assert one.messages == [(two.id, each) for each in sent]
+        assert len(set(turns)) == len(sent), "everybody else had a turn after each message"
+
+
+async def test_what_waits_for_another_turn_is_bounded_because_nothing_is_read_behind_it(monkeypatch):
+    monkeypatch.setattr(allowance_module, "MESSAGES_PER_SECOND", 10)
+    one, two = Side("one"), Side("two")
+    async with meeting(one, two):
+        frame = encode_frame(encode_message(Transactions(transactions=(b"x" * 1000,))))
+        connection = one.network._peers[two.id]
+        two.network._peers[one.id].send(frame * 20_000)
+        await one.until(lambda: len(one.messages) >= 22)
+        assert connection._next_turn is not None
+        assert not connection._transport.is_reading()
+        assert len(connection._reader._buffer) < 2 * 2**20
+        assert len(one.messages) < 100
+
+
+async def test_nothing_more_is_heard_of_a_connection_that_was_ended():
+    one, two = Side("one"), Side("two")
+    one.on_message = lambda peer, _message: one.network._peers[peer]._transport.abort()
+    async with meeting(one, two):
+        two.network._peers[one.id].send(encode_frame(encode_message(StatusRequest())) * 500)
+        await one.until(lambda: one.disconnected)
+        assert one.messages == [(two.id, StatusRequest())]
+
+
+async def test_requests_weigh_more_than_news_and_a_friend_is_served_meanwhile(monkeypatch):
+    monkeypatch.setattr(allowance_module, "MESSAGES_PER_SECOND", 1_000)
+    one, asker, friend = Side("one"), Side("asker"), Side("friend")
+    async with meeting(one, asker, friend):
+        began_s = asyncio.get_running_loop().time()
+        asker.network._peers[one.id].send(encode_frame(encode_message(SyncRequest(from_height=1))) * 1500)
+        for _ in range(200):
+            friend.network.send(one.id, Transactions(transactions=(b"tx",)))
+        await one.until(lambda: sum(peer == friend.id for peer, _ in one.messages) == 200)
+        await one.until(lambda: sum(peer == asker.id for peer, _ in one.messages) >= 21)
+        elapsed_s = asyncio.get_running_loop().time() - began_s
+        assert sum(peer == asker.id for peer, _ in one.messages) <= 22 + 10 * elapsed_s
+        assert asker.id in one.network.peers()
+
+
+async def test_answers_count_against_the_allowance_of_who_asked(monkeypatch):
+    monkeypatch.setattr(allowance_module, "BYTES_PER_SECOND", 100_000)
+    one, two = Side("one"), Side("two")
+    answer = Transactions(transactions=(b"x" * 100_000,))
+    one.on_message = lambda peer, _message: one.network.send(peer, answer)
+    async with meeting(one, two):
+        two.network._peers[one.id].send(encode_frame(encode_message(StatusRequest())) * 50)
+        await one.until(lambda: len(one.messages) == 3)
+        assert one.network._peers[two.id]._next_turn is not None
+
+
+async def test_new_connection_is_no_new_allowance():
+    one, two = Side("one"), Side("two")
+    async with meeting(one, two):
+        first = one.network._peers[two.id]
+        first._transport.abort()
+        await one.until(lambda: len(one.connected) == 2)
+        second = one.network._peers[two.id]
+        assert second is not first
+        assert second.allowance is first.allowance
+        one.network.set_registry([])
+        assert not one.network._allowances
+
+
+async def test_large_message_right_behind_the_acknowledgement_is_heard():
+    one, two = Side("one"), Side("two")
+    message = Transactions(transactions=(b"x" * 5_000,))
+    two.on_connected = lambda peer: two.network.send(peer, message)
+    one.on_connected = lambda peer: one.network.send(peer, message)
+    async with meeting(one, two):
+        await one.until(lambda: one.messages)
+        await two.until(lambda: two.messages)
+        assert (len(one.connected), len(two.connected)) == (1, 1)
+
+
 async def test_port_in_use_is_said():
     one = Side("one")
     async with started(one):
@@ -329,8 +322,6 @@ async def test_port_in_use_is_said():
             port=one.network.port,
             callbacks=one.network._callbacks,
         )
-        from node.errors import NetworkError
-
         with pytest.raises(NetworkError, match="Is the port in use"):
             await other.start()
 

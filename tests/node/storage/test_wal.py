@@ -22,6 +22,7 @@ from node.storage.wal import (
     CertificateSeen,
     FileLog,
     LogEntry,
+    Recovered,
     VoteCast,
 )
 from node.types.block import Block
@@ -295,3 +296,43 @@ def test_after_a_restart_that_was_killed_the_older_file_is_gone_before_anything_
         assert read(directory) == NEEDED
     assert len(synced) == 1
     assert [path.name for path in directory.iterdir()] == ["log-00000002"]
+
+
+def test_the_position_only_grows_and_is_the_same_after_opening(tmp_path: Path) -> None:
+    log = FileLog(tmp_path, GENESIS_HASH)
+    positions = [log.position]
+    for record in RECORDS:
+        log.append(record)
+        positions.append(log.position)
+    log.restart(NEEDED)
+    positions.append(log.position)
+    log.append([nullify(9)])
+    positions.append(log.position)
+    log.close()
+    assert positions == sorted(set(positions))
+    again = FileLog(tmp_path, GENESIS_HASH)
+    assert again.position == positions[-1]
+    again.close()
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_copy_put_back_and_a_log_made_anew_are_behind_the_position_of_the_log(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    write(tmp_path / "log", RECORDS[:-1])
+    shutil.copytree(tmp_path / "log", tmp_path / "copy")
+    log = FileLog(tmp_path / "log", GENESIS_HASH)
+    log.append(RECORDS[-1])
+    if is_restarted:
+        log.restart(NEEDED[:1])
+    position = log.position
+    log.close()
+    for directory in (tmp_path / "copy", tmp_path / "new"):
+        behind = FileLog(directory, GENESIS_HASH)
+        assert behind.position < position
+        behind.close()
+
+
+def test_what_a_recovery_left_open_is_replayed(tmp_path: Path) -> None:
+    write(tmp_path, [[Recovered(epoch=3, view=9), nullify(10)]])
+    assert read(tmp_path) == [Recovered(epoch=3, view=9), nullify(10)]
