@@ -13,7 +13,6 @@ from typing import Protocol, assert_never
 
 import structlog
 
-from attribution.request import REQUEST
 from consensus import effects as out
 from consensus import inputs as on
 from consensus.certificate import is_well_formed
@@ -27,11 +26,11 @@ from node.errors import BlockReason, BlockRejected, DivergenceError, MessageReas
 from node.execution.block import Executed
 from node.execution.transaction import Candidate
 from node.mempool import Mempool
-from node.modules.context import BlobPending, Pending, ResultPending
+from node.modules.context import Pending
 from node.modules.validators import Governing
 from node.p2p.messages import BlockProposal, CertificateRequest, Certificates, Message, StatusRequest, Votes
 from node.primitives.crypto import is_valid_signature
-from node.proposal import BlobsPending, BlockTree, Parent, ParentPending, TimePending
+from node.proposal import BlockTree, Parent, ParentPending
 from node.signer import Signer
 from node.storage.wal import (
     LARGEST_FILE_SIZE_BYTES,
@@ -43,14 +42,12 @@ from node.storage.wal import (
     VoteCast,
     WriteAheadLog,
 )
-from node.sync import Early, EarlyMessage, Once, Waiting, all_come
 from node.types.block import PROTOCOL_VERSION, Block
 from node.types.signed import vote_digest
+from node.waiting import Early, EarlyMessage, Needs, Waiting
 
 MOST_UNSYNCED_ENTRIES = 256
 """Certificates that wait for a vote to be logged with; nodes that do not vote log so many at once."""
-MOST_AWAITED_BLOBS = 4_096
-"""A judgement waits for so many contents at a time: fewer than can be asked for at once."""
 KEPT_PROPOSAL_VIEWS = 8
 """A proposal's body is kept so many views longer than its view lasts: its certificate may come late."""
 
@@ -148,7 +145,7 @@ class Engine:
         self._early = Early()
         self._fetched = (0, 0)
         self._cancel_wake: Callable[[], None] = _nothing
-        self._cancel_retry: Callable[[], None] = _nothing
+        self._needs = Needs(tree, claims, host, ledger, self.on_arrival)
         self.nullified: Counter[str] = Counter()
         """Views this validator gave up, by reason."""
         self.rejected: Counter[str] = Counter()
@@ -383,7 +380,7 @@ class Engine:
                     on_rejected=self._ledger.on_work_rejected,
                 ).block_id
         except ParentPending as pending:
-            self._building = Waiting(effect, self._get_block(pending.block_id, None))
+            self._building = Waiting(effect, self._needs.get(pending, None))
             return
         except BlockRejected as error:
             self._stop(f"a certified block does not execute here: {error}")
@@ -398,7 +395,7 @@ class Engine:
 
     def _judge(self, proposal: Proposal) -> None:
         self._judging = None
-        self._cancel_retry()
+        self._needs.stop_clock()
         if proposal.vote.statement.epoch != self.core.epoch or proposal.view < self.core.view:
             return
         leader = self._ledger.peer_of(proposal.vote.validator)
@@ -415,7 +412,7 @@ class Engine:
             self.rejected[error.reason.value] += 1
             verdict = Verdict.INVALID
         except Pending as pending:
-            self._judging = Waiting(proposal, self._get(pending, leader))
+            self._judging = Waiting(proposal, self._needs.get(pending, leader))
             return
         is_work_left = self._is_work_left(proposal.block_id)
         self._inputs.append(
@@ -437,43 +434,6 @@ class Engine:
         """Whether a block is the last of the epoch that still runs."""
         return parent.is_epoch_end and parent.header.epoch == self.core.epoch
 
-    def _get(self, pending: Pending, leader: bytes | None) -> Callable[[], bool]:
-        """Starts whatever a judgement waits for. Returns what tells whether it has come."""
-        match pending:
-            case ParentPending(block_id=missing_id):
-                return self._get_block(missing_id, leader)
-            case BlobsPending(hashes=hashes):
-                return self._get_blobs(hashes, leader)
-            case BlobPending(blob_hash=blob_hash):
-                return self._get_blobs((blob_hash,), leader)
-            case ResultPending(request=request):
-                return self._get_result(request, leader)
-            case TimePending(time_ms=time_ms):
-                wake = Once(self.on_arrival)
-                delay_ms = max(1, time_ms - self._host.wall_ms())
-                self._cancel_retry = self._host.call_at(self._host.monotonic_ms() + delay_ms, wake)
-                return wake.has_come
-            case _:
-                raise AssertionError(f"nobody gets {pending!r}")
-
-    def _get_block(self, block_id: bytes, leader: bytes | None) -> Callable[[], bool]:
-        self._ledger.want_block(block_id, leader)
-        return lambda: self._tree.has_body(block_id)
-
-    def _get_blobs(self, hashes: Sequence[bytes], leader: bytes | None) -> Callable[[], bool]:
-        hashes = hashes[:MOST_AWAITED_BLOBS]
-        self._ledger.want_blobs(hashes, leader)
-        return all_come(hashes, self._claims.has_blob)
-
-    def _get_result(self, request: REQUEST, leader: bytes | None) -> Callable[[], bool]:
-        missing = self._claims.missing_blobs(request)
-        if missing:
-            return self._get_blobs(missing, leader)
-        wake = Once(self.on_arrival)
-        if not self._claims.has_failed(request):
-            self._claims.start(request, wake)
-        return wake.has_come
-
     def _deliver(self, certificate: Certificate) -> bool:
         """Makes a block final. Returns whether that ended the epoch."""
         self.flush()  # what the log holds is noted with the block
@@ -481,7 +441,7 @@ class Engine:
         try:
             executed = self._tree.finalize(certificate.statement.block_id, certificate, position)
         except ParentPending as pending:
-            has_come = self._get_block(pending.block_id, None)
+            has_come = self._needs.get(pending, None)
             if self._delivering is None or certificate.statement.view >= self._delivering.what.statement.view:
                 self._delivering = Waiting(certificate, has_come)
             return False

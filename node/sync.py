@@ -1,36 +1,28 @@
 """Getting what is missing: blocks, contents, ranges of final blocks. One request per thing at a time, peer after peer.
 
 A peer that does not answer, or answers wrongly, is passed over; the thing is asked of the next one. What nobody asked
-for is not accepted. What comes an epoch too early is kept for a moment.
+for is not accepted.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, assert_never
+from typing import Generic, TypeVar
 
 from consensus.types import Certificate, VoteKind
 from node.errors import BlockReason, BlockRejected
-from node.p2p.messages import MOST_SYNC_BLOCKS, BlockProposal, Certificates, SyncResponse, Votes
+from node.p2p.messages import MOST_SYNC_BLOCKS, SyncResponse
 from node.storage.blocks import BlockStore
 from node.types.block import Block, Header
-from node.types.parameters import LARGEST_BLOCK_SIZE_BYTES
 
 K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
-EarlyMessage = Votes | Certificates | BlockProposal
 
 SYNC_RESPONSE_SIZE_BYTES = 2**20
 """About how much one answer carries: a block more is added if it is the first finalised one."""
 LARGEST_SYNC_SIZE_BYTES = 6 * 2**20
 """More never: the next request goes on from there."""
 MOST_WANTED = 10_000
-LARGEST_EARLY_SIZE_BYTES = 16 * 2**20
-"""About how much memory messages of the next epoch take."""
-LARGEST_EARLY_PEER_SIZE_BYTES = LARGEST_BLOCK_SIZE_BYTES + 2**20
-"""Of which one peer's: the first block, and what is said of it."""
 
 
 @dataclass(slots=True)
@@ -43,45 +35,6 @@ class Want:
     """Who was asked, in order."""
     asked_ms: int | None
     """When the last one was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting(Generic[T]):
-    """Something that goes on once what it lacks is here."""
-
-    what: T
-    """What waits."""
-    has_come: Callable[[], bool]
-    """Whether it need not any more; cheap, because it is asked whenever anything comes."""
-
-
-class Once:
-    """A callback that remembers that it was called."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-        self._is_called = False
-
-    def __call__(self) -> None:
-        """It has come."""
-        self._is_called = True
-        self._then()
-
-    def has_come(self) -> bool:
-        """Whether it was called."""
-        return self._is_called
-
-
-def all_come(things: Iterable[T], is_here: Callable[[T], bool]) -> Callable[[], bool]:
-    """Tells whether all of some things are here; what came once is not looked for again."""
-    lacking = deque(things)
-
-    def have_come() -> bool:
-        while lacking and is_here(lacking[0]):
-            lacking.popleft()
-        return not lacking
-
-    return have_come
 
 
 class Fetcher(Generic[K]):
@@ -142,42 +95,6 @@ class Fetcher(Generic[K]):
                 want.asked.append(peer)
                 want.asked_ms = now_ms
             self._send(peer, page)
-
-
-class Early:
-    """Messages of the next epoch, until it begins here. When there are too many, the peer with the most gives way."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[bytes, int, Callable[[], None]]] = []
-        self._held: Counter[bytes] = Counter()
-        self._epoch = 0
-
-    @property
-    def size_bytes(self) -> int:
-        """About how much is kept."""
-        return self._held.total()
-
-    def is_due(self, epoch: int) -> bool:
-        """Whether there are messages whose epoch has begun."""
-        return bool(self._kept) and self._epoch <= epoch
-
-    def keep(self, epoch: int, peer: bytes, message: EarlyMessage, again: Callable[[], None]) -> None:
-        """Keeps a message of an epoch, and how to take it then, unless its peer has too much here."""
-        self._epoch = epoch
-        size_bytes = _size_bytes(message)
-        if self._held[peer] + size_bytes > LARGEST_EARLY_PEER_SIZE_BYTES:
-            return
-        self._kept.append((peer, size_bytes, again))
-        self._held[peer] += size_bytes
-        while self.size_bytes > LARGEST_EARLY_SIZE_BYTES:
-            greediest = max(self._held, key=lambda each: (self._held[each], each))
-            last = max(index for index, (each, _, _) in enumerate(self._kept) if each == greediest)
-            self._held[greediest] -= self._kept.pop(last)[1]
-
-    def take(self) -> list[tuple[bytes, Callable[[], None]]]:
-        """Everything kept, in the order it came; nothing is left."""
-        kept, self._kept, self._held = self._kept, [], Counter()
-        return [(peer, again) for peer, _, again in kept]
 
 
 def make_sync_response(blocks: BlockStore, from_height: int, tip_height: int) -> SyncResponse | None:
@@ -262,20 +179,6 @@ def _require_finalization(
         raise BlockRejected(BlockReason.BAD_CERTIFICATE, "it does not finalise the last block")
     if not verify(certificate):
         raise BlockRejected(BlockReason.BAD_CERTIFICATE)
-
-
-def _size_bytes(message: EarlyMessage) -> int:
-    """About how much memory a message takes."""
-    match message:
-        case Votes(votes=votes):
-            return 1_000 * len(votes)
-        case Certificates(certificates=certificates):
-            return sum(1_000 + 300 * len(each.signatures) for each in certificates)
-        case BlockProposal(block=block, certificates=certificates):
-            proofs = sum(1_000 + 300 * len(each.signatures) for each in certificates)
-            return 3_000 + proofs + sum(64 + len(data) for data in block.transactions)
-        case _:
-            assert_never(message)
 
 
 def _next_peer(want: Want, peers: Sequence[bytes]) -> bytes | None:

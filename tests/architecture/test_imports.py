@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("node.execution", "node.payloads"),
     ("node.mempool", "node.proposal", "node.index", "node.signer", "node.p2p", "node.worker", "node.audit"),
     ("node.claims", "node.sync", "node.keeper"),
+    ("node.waiting",),
     ("node.intake", "node.engine"),
     ("node.replica",),
     ("node.api",),
