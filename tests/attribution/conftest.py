@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from sklearn.datasets import load_breast_cancer
 
 from attribution.attribute import read_problem
 from attribution.certificate import INVERSE_BITS, encode_inverse, encode_weights
@@ -114,7 +115,7 @@ def make_case(
 
 def make_clinics(seed: int) -> tuple[Case, np.ndarray, tuple[bytes, ...], list[list[int]], list[int]]:
     """Five clinics of 70 patients, the last with flipped labels: case, clinic of each record, holdout, questions."""
-    data = pytest.importorskip("sklearn.datasets").load_breast_cancer()
+    data = load_breast_cancer()
     decimals = 6
     columns = tuple(
         Column(name=str(name), decimals=decimals, minimum=0, maximum=10_000 * 10**decimals)
