@@ -13,7 +13,7 @@ import click
 
 from devnet.launcher import Launcher, LaunchError
 from devnet.stage import Stage, StoryError
-from devnet.topology import FIRST_PORT, Devnet, open_devnet
+from devnet.topology import FIRST_PORT, Devnet, NotADevnetError, open_devnet
 from node.errors import OpenLedgerError
 from node.primitives.address import format_address
 
@@ -126,7 +126,7 @@ def main() -> None:
         sys.exit(2)
     except ImportError as error:
         sys.exit(f"{error}: the story needs the extra `demo` (pip install -e '.[demo]')")
-    except (LaunchError, StoryError, OpenLedgerError) as error:
+    except (LaunchError, StoryError, NotADevnetError, OpenLedgerError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -61,6 +61,10 @@ ROLES = {
 """Funded accounts, and what each may do."""
 
 
+class NotADevnetError(Exception):
+    """A directory is not a devnet's; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One validator of the devnet."""
@@ -121,10 +125,15 @@ class Devnet:
 def open_devnet(
     directory: Path, *, is_reset: bool = False, bench_accounts: int = 0, first_port: int = FIRST_PORT
 ) -> tuple[Devnet, bool]:
-    """The devnet in a directory, made if it is not there. Returns it and whether it is new."""
+    """The devnet in a directory, made if it is not there. Returns it and whether it is new.
+
+    Raises: NotADevnetError when something else lies in the directory: it is neither deleted nor written to.
+    """
+    keys_file = directory / "keys.json"
+    if directory.exists() and any(directory.iterdir()) and not keys_file.exists():
+        raise NotADevnetError(f"{directory} holds something else than a devnet: name another --directory")
     if is_reset and directory.exists():
         shutil.rmtree(directory)
-    keys_file = directory / "keys.json"
     is_new = not keys_file.exists()
     if is_new:
         _make(directory, bench_accounts, first_port)
