@@ -42,7 +42,13 @@ WARM_S = 5.0
 @click.option("--rate", default=1_700, show_default=True, help="Transfers sent a second, to all nodes together.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long.")
 @click.option("--accounts", default=400, show_default=True, help="Senders.")
-@click.option("--first-port", default=FIRST_PORT, show_default=True, help="Where it looks for eight free ports.")
+@click.option(
+    "--first-port",
+    type=click.IntRange(1024, 65_000),
+    default=FIRST_PORT,
+    show_default=True,
+    help="Where it looks for eight free ports.",
+)
 @click.option("--seed", default=1, show_default=True, help="Who sends how much to whom.")
 @click.option("--json", "is_json", is_flag=True, help="The last line is one object for programs.")
 def bench(

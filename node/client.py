@@ -71,7 +71,7 @@ class AsyncClient:
     """A client for use inside asyncio. Nonces are counted here: one client per sending account at a time."""
 
     def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
-        self._url = url.rstrip("/")
+        self._url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._genesis_hash: bytes | None = None

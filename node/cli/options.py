@@ -24,7 +24,9 @@ ResolveAddress = Callable[[str], str]
 
 
 def option_name(field: str) -> str:
-    """`amount_units` is --amount, `is_yes` is --yes/--no-yes."""
+    """`amount_units` is --amount, `is_yes` is --yes/--no-yes; a question's fee is --pays, --fee the envelope's."""
+    if field == "fee_units":
+        return "pays"
     return field.removesuffix("_units").removeprefix("is_").replace("_", "-")
 
 
@@ -95,11 +97,9 @@ def _plain_value(name: str, value: Any, hint: Any, bare: Any, resolve: ResolveAd
         return resolve(text)
     if bare in (int, str, bytes) or (isinstance(bare, type) and issubclass(bare, IntEnum)):
         return text
-    if text.startswith("@"):
-        return json.loads(Path(text[1:]).read_text())
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (ValueError, OSError) as error:
         raise ConfigError(f"--{option_name(name)} is JSON, or @FILE with it: {error}") from error
 
 

@@ -63,8 +63,14 @@ def init(
     needs. Run again with --genesis to add the chain's genesis file to an existing home.
     """
     # Keys and certificates need the cryptography library, --help does not.
+    from node.primitives.address import parse_address
     from node.primitives.crypto import PrivateKey
 
+    if operator:
+        try:
+            parse_address(operator)
+        except ValueError as error:
+            raise ConfigError(f"--operator: {error}; `openledger keys show NAME` prints an address") from error
     place = Home(home.expanduser())
     if not (place.path / NODE_KEY_FILE).exists():
         place.path.mkdir(parents=True, exist_ok=True)

@@ -98,8 +98,11 @@ def _send(kind: Kind, given: dict[str, Any]) -> None:
     keystore = Keystore(Home(given["home"].expanduser()).keystore)
     passphrase = read_passphrase(given["passphrase_file"])
     key = keystore.unlock(given["sender"], passphrase)
-    sender = parse_address(given["sender_address"]) if given["sender_address"] else key.address
-    fee_units = parse_open(given["fee"]) if given["fee"] else None
+    try:
+        sender = parse_address(given["sender_address"]) if given["sender_address"] else key.address
+        fee_units = parse_open(given["fee"]) if given["fee"] else None
+    except ValueError as error:
+        raise ConfigError(f"--sender-address or --fee: {error}") from error
     with Client(given["node_url"]) as client:
         payload, contents = _payload(kind, given, keystore, client, sender, passphrase)
         options = {

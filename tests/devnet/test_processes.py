@@ -105,6 +105,20 @@ def test_node_with_an_empty_disk_syncs_joins_and_votes_again_more_than_once(net:
             launcher.wait_until_up(devnet.nodes[2])
 
 
+def test_killed_node_takes_its_worker_along(net: tuple[Devnet, Launcher]) -> None:
+    devnet, launcher = net
+    node = devnet.nodes[3]
+    pid = launcher.pid(node)
+    wait_until(lambda: len(_children(pid)) > 0)
+    children = _children(pid)
+    launcher.kill(node)
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_without_a_quorum_nothing_is_final_and_with_one_it_goes_on(net: tuple[Devnet, Launcher]) -> None:
     devnet, launcher = net
     alice, bob = devnet.accounts["alice"], devnet.accounts["bob"]
