@@ -32,7 +32,11 @@ DIRECTORY_OPTION = click.option(
 @click.option("--exit", "is_exit", is_flag=True, help="End after the story; status 0 only if every check held.")
 @click.option("--json", "is_json", is_flag=True, help="The last line is one object for programs.")
 @click.option(
-    "--first-port", default=FIRST_PORT, show_default=True, help="Eight free ports from here on, when it is made."
+    "--first-port",
+    type=click.IntRange(1024, 65_000),
+    default=FIRST_PORT,
+    show_default=True,
+    help="Where it looks for eight free ports; only when the devnet is made.",
 )
 @click.option("--no-story", is_flag=True, help="Only start the nodes.")
 @click.pass_context
@@ -115,6 +119,8 @@ def main() -> None:
     from devnet.bench import bench  # a command of its own; loads what it needs when it is called
 
     cli.add_command(bench)
+    # Whoever ends this program ends the nodes with it: they are stopped in order on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:

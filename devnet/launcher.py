@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -123,14 +122,6 @@ def memory_bytes(pid: int) -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
         return 0
-
-
-def get_json(url: str) -> dict[str, object]:
-    """A JSON answer over HTTP."""
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (loopback)
-        decoded = json.loads(answer.read())
-    assert isinstance(decoded, dict), "the API answers objects"
-    return decoded
 
 
 def _answers(url: str) -> bool:

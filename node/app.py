@@ -54,6 +54,8 @@ SWITCH_INTERVAL_S = 0.0005
 BULK_SIZE = 16
 """Signatures per piece of work for a verification thread."""
 STOP_TIMEOUT_S = 1.5
+INDEXED_AT_START = 50
+"""Blocks the explorer's index may be behind for the start to wait for it."""
 MOST_DESCRIPTORS = 65_536
 """What the node asks of the system; connections and tables on disk share it."""
 EVIDENCE_VALID_HEIGHTS = 1_000
@@ -133,8 +135,8 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
         try:
-            if self.index is not None:
-                self.index.catch_up()
+            if self.index is not None and self.index.advance(INDEXED_AT_START):
+                self.index.catch_up()  # what is longer behind is built beside the node, by the API
             await self.network.start()
             self.replica.start()
             await self.api.start()

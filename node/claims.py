@@ -24,8 +24,6 @@ LARGEST_RESULTS_SIZE_BYTES = 128 * 2**20
 """Memory for results."""
 MOST_MEMOS = 64
 """Snapshots kept."""
-MOST_RUNNING = 64
-"""Computations waiting for the worker at a time."""
 
 
 class Claims:

@@ -13,7 +13,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import aiohttp
 import msgspec
@@ -61,6 +61,17 @@ class TransactionFailed(OpenLedgerError):
         self.transaction = transaction
 
 
+class Terms(TypedDict, total=False):
+    """On which terms a transaction is sent; what is not given is what the chain asks for."""
+
+    sender: bytes | None
+    """The account, when its key was rotated: its address is another key's."""
+    fee_units: int | None
+    """What it pays for inclusion."""
+    valid_until_height: int | None
+    """The last height whose block may carry it."""
+
+
 class _Answer(msgspec.Struct, frozen=True):
     result: msgspec.Raw = msgspec.Raw(b"")
     error: views.CallError | None = None
@@ -94,88 +105,62 @@ class AsyncClient:
     # Transactions.
 
     async def send(
-        self,
-        key: PrivateKey,
-        payload: object,
-        *,
-        sender: bytes | None = None,
-        fee_units: int | None = None,
-        valid_until_height: int | None = None,
-        blobs: Sequence[bytes] = (),
+        self, key: PrivateKey, payload: object, *, blobs: Sequence[bytes] = (), **terms: Unpack[Terms]
     ) -> str:
         """Signs a payload, sends it and the contents it refers to, and returns its id once a node admitted it.
 
-        `sender` is the account when its key was rotated. The fee is what the chain asks for unless it is given.
         Raises: CallFailed, NetworkError.
         """
         if blobs:
             await self.put_blobs(blobs)
-        account = key.address if sender is None else sender
+        account = terms.get("sender") or key.address
         async with self._locks.setdefault(account, asyncio.Lock()):
             try:
-                return await self._send(key, payload, account, fee_units, valid_until_height)
+                return await self._send(key, payload, account, terms)
             except CallFailed as error:
                 if not error.reason.startswith("nonce_"):
                     raise
             self._nonces.pop(account, None)  # somebody else sent from this account, or the chain dropped something
-            return await self._send(key, payload, account, fee_units, valid_until_height)
+            return await self._send(key, payload, account, terms)
 
     async def submit_and_wait(
         self,
         key: PrivateKey,
         payload: object,
         *,
-        sender: bytes | None = None,
-        fee_units: int | None = None,
-        valid_until_height: int | None = None,
         blobs: Sequence[bytes] = (),
         timeout_s: float = WAIT_TIMEOUT_S,
+        **terms: Unpack[Terms],
     ) -> views_chain.TransactionView:
         """`send`, then waits until it is final. Raises: CallFailed, TransactionFailed, NetworkError (timeout too)."""
-        transaction_id = await self.send(
-            key,
-            payload,
-            sender=sender,
-            fee_units=fee_units,
-            valid_until_height=valid_until_height,
-            blobs=blobs,
-        )
-        return await self.wait_for(transaction_id, timeout_s=timeout_s)
+        return await self.wait_for(await self.send(key, payload, blobs=blobs, **terms), timeout_s=timeout_s)
 
     async def sign(
-        self,
-        key: PrivateKey,
-        payload: object,
-        *,
-        nonce: int | None = None,
-        sender: bytes | None = None,
-        fee_units: int | None = None,
-        valid_until_height: int | None = None,
+        self, key: PrivateKey, payload: object, *, nonce: int | None = None, **terms: Unpack[Terms]
     ) -> bytes:
         """The bytes of a signed transaction; what is not given is what the chain asks for."""
         genesis_hash = await self.genesis_hash()
-        account = key.address if sender is None else sender
-        if nonce is None:
-            nonce = (await self.account(account)).next_nonce
-        if valid_until_height is None:
-            valid_until_height = await self.height() + VALID_HEIGHTS
+        account = terms.get("sender") or key.address
+        next_nonce = (await self.account(account)).next_nonce if nonce is None else nonce
+        valid_until_height = terms.get("valid_until_height")
+        last_height = await self.height() + VALID_HEIGHTS if valid_until_height is None else valid_until_height
 
         def signed(fee_units: int) -> bytes:
             transaction = sign_transaction(
                 key,
                 genesis_hash,
                 kind=KIND_OF[type(payload)].number,
-                nonce=nonce,
+                nonce=next_nonce,
                 fee_units=fee_units,
-                valid_until_height=valid_until_height,
+                valid_until_height=last_height,
                 payload=encode(payload),
                 sender=account,
             )
             return encode(transaction)
 
-        if fee_units is None:
-            fee_units = await self.fee(signed(AMOUNT_END - 1))  # no fee makes the bytes longer
-        return signed(fee_units)
+        fee_units = terms.get("fee_units")
+        # Of two fees the larger one makes the longer bytes: asked with the largest, the answer is enough.
+        return signed(await self.fee(signed(AMOUNT_END - 1)) if fee_units is None else fee_units)
 
     async def wait_for(self, transaction_id: str, *, timeout_s: float = WAIT_TIMEOUT_S) -> views_chain.TransactionView:
         """A transaction once it is final. Raises: CallFailed when it was dropped, TransactionFailed, NetworkError."""
@@ -304,15 +289,11 @@ class AsyncClient:
 
     # Helpers.
 
-    async def _send(
-        self, key: PrivateKey, payload: object, account: bytes, fee_units: int | None, valid_until_height: int | None
-    ) -> str:
+    async def _send(self, key: PrivateKey, payload: object, account: bytes, terms: Terms) -> str:
         nonce = self._nonces.get(account)
         if nonce is None:
             nonce = (await self.account(account)).next_nonce
-        data = await self.sign(
-            key, payload, nonce=nonce, sender=account, fee_units=fee_units, valid_until_height=valid_until_height
-        )
+        data = await self.sign(key, payload, nonce=nonce, **terms)
         try:
             await self.call("broadcast_tx_sync", transaction=data.hex())
         except CallFailed as error:
@@ -383,17 +364,26 @@ class Client:
             self._run(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    def send(self, key: PrivateKey, payload: object, **options: Any) -> str:
+    def send(self, key: PrivateKey, payload: object, *, blobs: Sequence[bytes] = (), **terms: Unpack[Terms]) -> str:
         """See `AsyncClient.send`."""
-        return self._run(self._client.send(key, payload, **options))
+        return self._run(self._client.send(key, payload, blobs=blobs, **terms))
 
-    def submit_and_wait(self, key: PrivateKey, payload: object, **options: Any) -> views_chain.TransactionView:
+    def submit_and_wait(
+        self,
+        key: PrivateKey,
+        payload: object,
+        *,
+        blobs: Sequence[bytes] = (),
+        timeout_s: float = WAIT_TIMEOUT_S,
+        **terms: Unpack[Terms],
+    ) -> views_chain.TransactionView:
         """See `AsyncClient.submit_and_wait`."""
-        return self._run(self._client.submit_and_wait(key, payload, **options))
+        work = self._client.submit_and_wait(key, payload, blobs=blobs, timeout_s=timeout_s, **terms)
+        return self._run(work)
 
-    def sign(self, key: PrivateKey, payload: object, **options: Any) -> bytes:
+    def sign(self, key: PrivateKey, payload: object, *, nonce: int | None = None, **terms: Unpack[Terms]) -> bytes:
         """See `AsyncClient.sign`."""
-        return self._run(self._client.sign(key, payload, **options))
+        return self._run(self._client.sign(key, payload, nonce=nonce, **terms))
 
     def batch(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[msgspec.Raw | CallFailed]:
         """See `AsyncClient.batch`."""

@@ -42,8 +42,6 @@ class MessageReason(Reason):
     NOT_REGISTERED = "not_registered", "The peer's certificate is not in the chain's registry: governance admits nodes."
     BAD_SIGNATURE = "bad_signature", "The signature does not verify for this chain."
     TOO_FAST = "too_fast", "The peer sends more than its rate allows."
-    TIMEOUT = "timeout", "The peer did not answer in time."
-    NOT_ASKED = "not_asked", "The peer answers something that was not asked."
     DUPLICATE_CONNECTION = "duplicate_connection", "The two nodes are connected already."
     SELF = "self", "A node does not connect to itself."
 

@@ -103,7 +103,6 @@ class Shelf(IntEnum):
     ANSWERS = 49
     """Ids of answered questions, by the answer's position."""
     ANSWERS_OF_MODEL = 50
-    ANSWERS_OF_ASKER = 51
     PROPOSALS = 52
     """Ids of proposals."""
 
@@ -466,7 +465,6 @@ class _Page:
         self._put(Shelf.ANSWER, answered.question, encode(answer))
         self._list(Shelf.ANSWERS, b"", position, answered.question)
         self._list(Shelf.ANSWERS_OF_MODEL, answered.model, position, answered.question)
-        self._list(Shelf.ANSWERS_OF_ASKER, answered.asker, position, answered.question)
         self.added.update(answers=1)
 
     def _add_contribution(

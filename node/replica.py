@@ -353,8 +353,9 @@ class Replica:
         if registry != self._registry:
             self._registry = registry
             self.host.on_registry(registry)
-        self._map_peers()
+            self._map_peers()
         if executed.is_epoch_end:
+            self._map_peers()
             self._audit = Audit(self._store, self.state)
         for follow in self.on_final_block:
             follow(FinalBlock(executed=executed, certificate=certificate))

@@ -222,7 +222,7 @@ class Dispatcher:
                 hint = f"{method.name} works over the WebSocket only: connect to /websocket"
                 return _failed(_id_of(prepared.call), METHOD_NOT_FOUND, RequestReason.UNKNOWN_METHOD, hint)
             return method.run_in_session(self._source, caller.session, prepared.parameters)
-        except Exception as error:  # noqa: BLE001 (whatever fails is answered and logged; see `failure_of`)
+        except Exception as error:  # noqa: BLE001 (whatever fails is answered and logged; see `_answer_of`)
             return error
 
     def _answer_of(self, prepared: Prepared | views.Failed, outcome: object) -> object | None:

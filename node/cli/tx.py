@@ -13,7 +13,7 @@ from node.cli.keys import JSON_OPTION, PASSPHRASE_OPTION, read_passphrase
 from node.cli.options import make_options, make_payload
 from node.cli.records import read_question, read_records
 from node.cli.setup import HOME_OPTION
-from node.client import Client
+from node.client import Client, Terms
 from node.config import CONSENSUS_KEY_FILE, ConfigError, Home
 from node.execution.registry import KIND_NAMED, Kind
 from node.keystore import Keystore
@@ -105,17 +105,12 @@ def _send(kind: Kind, given: dict[str, Any]) -> None:
         raise ConfigError(f"--sender-address or --fee: {error}") from error
     with Client(given["node_url"]) as client:
         payload, contents = _payload(kind, given, keystore, client, sender, passphrase)
-        options = {
-            "fee_units": fee_units,
-            "valid_until_height": given["valid_until"],
-            "blobs": contents,
-            "sender": sender,
-        }
+        terms: Terms = {"fee_units": fee_units, "valid_until_height": given["valid_until"], "sender": sender}
         if not given["wait"]:
-            transaction_id = client.send(key, payload, **options)
+            transaction_id = client.send(key, payload, blobs=contents, **terms)
             _print({"transaction": transaction_id, "status": "accepted"}, given["is_json"])
             return
-        found = client.submit_and_wait(key, payload, **options)
+        found = client.submit_and_wait(key, payload, blobs=contents, **terms)
         result = {
             "transaction": found.id,
             "status": "final",

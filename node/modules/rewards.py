@@ -25,7 +25,7 @@ from node.modules.validators import UPCOMING, epoch_key, validator_set_of
 from node.primitives import amount
 from node.primitives.amount import BPS, Amount
 from node.primitives.crypto import Address, Hash
-from node.state.table import Reader, Table
+from node.state.table import Table
 from node.storage.schema import Prefix
 from node.types.parameters import Parameters
 
@@ -386,9 +386,3 @@ def _take_from_pool(state: State, context: Context, epoch: int) -> tuple[int, in
     VALIDATOR_POOLS.put(state, epoch_key(epoch), replace(pool, left_units=pool.left_units - fee_units))
     POOL_CLAIMS.put(state, claim_key, PoolClaim(paid_units=fee_units))
     return fee_units, pool.accrued_units * power // total
-
-
-def pool_left(state: Reader, epoch: int) -> int:
-    """What nobody has taken yet of an epoch's validators' pool."""
-    pool = VALIDATOR_POOLS.get(state, epoch_key(epoch))
-    return 0 if pool is None else pool.left_units
