@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim format clean
+.PHONY: help devnet test check bench sim figures format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -13,7 +13,8 @@ help:
 	@echo "make test              the whole suite"
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
-	@echo "make sim SEEDS=N START=S   the simulator over N seeds"
+	@echo "make sim SEEDS=N START=S   the simulator over N seeds (PROFILE=core|full; a failing seed is shrunk)"
+	@echo "make figures           block interval and finality in units of the network's delay"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -39,7 +40,10 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m "not slow" $(ARGS)
 
 sim: $(STAMP)
-	$(BIN)/python -m tests.simulation $(or $(START),0) $(or $(SEEDS),100)
+	@$(BIN)/python -m tests.simulation run $(or $(START),0) $(or $(SEEDS),100) --profile $(or $(PROFILE),full) $(ARGS)
+
+figures: $(STAMP)
+	@$(BIN)/python -m tests.simulation figures
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

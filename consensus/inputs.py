@@ -126,6 +126,8 @@ class EpochBegan:
     """Who votes in it."""
     parent_id: bytes
     """The last block of the epoch before."""
+    parent_view: int
+    """The view of the epoch before in which that block was first proposed."""
     delta_ms: int
     """Δ in the new epoch."""
     empty_block_interval_ms: int

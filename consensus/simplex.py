@@ -37,6 +37,8 @@ class Position:
     """Who votes in it."""
     final: Final
     """The last block of the epoch known to be final; view 0 is the last block of the epoch before."""
+    parent_view: int
+    """The view of the epoch before in which its last block was first proposed; 0 for the genesis."""
     delta_ms: int
     """Δ."""
     empty_block_interval_ms: int
@@ -198,6 +200,7 @@ class Simplex:
 
     def _enter_epoch(self, position: Position) -> None:
         self._epoch = position.epoch
+        self._parent_view = position.parent_view
         self._quorum = Quorum(position.validators)
         self._cycle = leader_cycle(position.validators)
         self._views = Views(self._quorum, position.final)
@@ -227,6 +230,7 @@ class Simplex:
                 epoch=began.epoch,
                 validators=began.validators,
                 final=Final(view=0, block_id=began.parent_id),
+                parent_view=began.parent_view,
                 delta_ms=began.delta_ms,
                 empty_block_interval_ms=began.empty_block_interval_ms,
             )
@@ -326,6 +330,7 @@ class Simplex:
             self._halt(f"view {view} has two {kind.name} certificates: a third or more of the power is Byzantine")
             return
         self._views.store(certificate)
+        self._count(state, certificate)
         self._attendance.note(view, [entry.validator for entry in certificate.signatures], state.voters)
         self._effects.append(out.StoreCertificate(certificate=certificate))
         if (why := state.contradiction()) is not None:
@@ -346,6 +351,14 @@ class Simplex:
             if view > self._view:
                 self._attendance.forget()  # we were cut off: judge nobody by what we missed
             self._enter(view + 1)
+
+    def _count(self, state: ViewState, certificate: Certificate) -> None:
+        """The votes inside a certificate may contradict some that came alone: they were said to others only."""
+        for entry in certificate.signatures:
+            vote = Vote(statement=certificate.statement, validator=entry.validator, signature=entry.signature)
+            _, evidence = state.tally.add(vote)
+            if evidence is not None:
+                self._effects.append(out.ReportEvidence(evidence=evidence))
 
     def _on_notarization(self, state: ViewState, block_id: bytes) -> None:
         """Rule 5: finalize, only if this validator has not nullified the view. The whole safety argument."""
@@ -495,8 +508,8 @@ class Simplex:
         epoch, view = self.recovered
         if epoch == self._epoch:
             return view
-        # Who stood in the epoch's last view may have been a view ahead of the others too: in the next one's first.
-        return 1 if epoch + 1 == self._epoch else 0
+        # We may have been ahead of the others, in the next epoch's first view: if its parent can have been final then.
+        return 1 if epoch + 1 == self._epoch and self._parent_view <= view else 0
 
     def _may_sign(self, state: ViewState) -> bool:
         is_member = self.me is not None and self.me in self._quorum

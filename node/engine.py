@@ -111,6 +111,7 @@ class Engine:
         signer: Signer | None,
         governing: Governing,
         final: Final,
+        parent_view: int,
         tree: BlockTree,
         mempool: Mempool,
         claims: Claims,
@@ -119,7 +120,9 @@ class Engine:
         ledger: Ledger,
         may_be_early: Callable[[bytes], bool],
     ) -> None:
-        """`may_be_early` tells whether a peer may vote in the next epoch."""
+        """`parent_view` is the view in which the last block of the epoch before was first proposed; `may_be_early`
+        tells whether a peer may vote in the next epoch.
+        """
         self._genesis_hash = genesis_hash
         self._signer = signer
         self._tree = tree
@@ -156,7 +159,7 @@ class Engine:
         is_log_behind = noted is not None and wal.position < noted
         is_log_lost = is_log_behind or not any(isinstance(entry, Born | VoteCast | Recovered) for entry in entries)
         me = signer.id if signer is not None else None
-        self.core = Simplex(me, _position(governing, final), is_log_lost=is_log_lost)
+        self.core = Simplex(me, _position(governing, final, parent_view), is_log_lost=is_log_lost)
         self._replay(entries)
 
     # Life.
@@ -470,12 +473,13 @@ class Engine:
         self._keys = {each.id: each.consensus_key for each in governing.validators.validators}
         self._judging = self._building = self._delivering = None
         self._proposed = {}
-        position = _position(governing, Final(view=0, block_id=last.block_id))
+        position = _position(governing, Final(view=0, block_id=last.block_id), last.block.header.view)
         self._inputs.appendleft(
             on.EpochBegan(
                 epoch=position.epoch,
                 validators=position.validators,
                 parent_id=last.block_id,
+                parent_view=position.parent_view,
                 delta_ms=position.delta_ms,
                 empty_block_interval_ms=position.empty_block_interval_ms,
             )
@@ -596,11 +600,12 @@ class Engine:
         self._host.stop(why)
 
 
-def _position(governing: Governing, final: Final) -> Position:
+def _position(governing: Governing, final: Final, parent_view: int) -> Position:
     return Position(
         epoch=governing.epoch,
         validators=governing.validators.for_consensus(),
         final=final,
+        parent_view=parent_view,
         delta_ms=governing.parameters.delta_ms,
         empty_block_interval_ms=governing.parameters.empty_block_interval_ms,
     )

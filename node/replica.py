@@ -209,6 +209,7 @@ class Replica:
             signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,
             governing=GOVERNING.get(self.state),
             final=self._last_final(),
+            parent_view=self._parent_view(),
             tree=self.tree,
             mempool=self.mempool,
             claims=self.claims,
@@ -588,3 +589,9 @@ class Replica:
         block = self.blocks.block(governing.first_height - 1)
         assert block is not None, "an epoch starts on a final block"
         return Final(view=0, block_id=block.header.id())
+
+    def _parent_view(self) -> int:
+        """The view in which the last block of the epoch before was first proposed."""
+        block = self.blocks.block(GOVERNING.get(self.state).first_height - 1)
+        assert block is not None, "an epoch starts on a final block"
+        return block.header.view

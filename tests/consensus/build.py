@@ -76,6 +76,7 @@ def position(epoch: int = 1, final: Final | None = None, validators: ValidatorSe
         epoch=epoch,
         validators=validators,
         final=final or Final(view=0, block_id=GENESIS),
+        parent_view=0,
         delta_ms=DELTA_MS,
         empty_block_interval_ms=IDLE_MS,
     )

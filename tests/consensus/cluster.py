@@ -32,6 +32,7 @@ def position(validators: ValidatorSet, epoch: int = 1) -> Position:
         epoch=epoch,
         validators=validators,
         final=Final(view=0, block_id=GENESIS),
+        parent_view=0,
         delta_ms=DELTA_MS,
         empty_block_interval_ms=1000,
     )

@@ -500,6 +500,44 @@ def test_validator_without_its_log_signs_nothing_up_to_the_highest_position_plus
     assert cast(desk.after(3 * DELTA_MS)) == [nullify(7)]
 
 
+def epoch_two_after_recovery(parent_view: int) -> Desk:
+    """A validator that recovered in epoch 1, with votes missing up to view 6, enters epoch 2."""
+    desk = Desk(D, is_log_lost=True)
+    for who in (A, B, C):
+        desk.step(on.StatusReceived(validator=who, epoch=1, view=5))
+    began = on.EpochBegan(
+        epoch=2,
+        validators=SET,
+        parent_id=B3,
+        parent_view=parent_view,
+        delta_ms=DELTA_MS,
+        empty_block_interval_ms=IDLE_MS,
+    )
+    desk.step(began)
+    return desk
+
+
+def test_recovered_validator_is_silent_in_the_next_epochs_first_view_if_it_may_have_stood_there_before():
+    desk = epoch_two_after_recovery(parent_view=6)
+    assert desk.core.is_recovering
+    assert cast(desk.after(IDLE_MS + 3 * DELTA_MS)) == []
+
+
+def test_recovered_validator_votes_in_the_next_epochs_first_view_if_its_parent_was_proposed_since():
+    desk = epoch_two_after_recovery(parent_view=7)
+    assert not desk.core.is_recovering
+    desk.step(on.WorkAvailable())
+    assert cast(desk.after(3 * DELTA_MS)) == [nullify(1, epoch=2)]
+
+
+def test_vote_that_contradicts_one_inside_a_certificate_is_evidence():
+    desk = Desk(D)
+    desk.votes(notarize(1, B2), A)
+    effects = desk.certified(notarize(1, B1), A, B, C)
+    [report] = [each for each in effects if isinstance(each, out.ReportEvidence)]
+    assert {report.evidence.first, report.evidence.second} == {vote(A, notarize(1, B1)), vote(A, notarize(1, B2))}
+
+
 def test_unknown_signature_of_our_own_stops_the_node():
     desk = Desk(D)
     effects = desk.votes(notarize(1, B1), D)
@@ -583,7 +621,9 @@ def test_block_proposed_again_is_judged_with_itself_as_parent():
 def test_new_epoch_starts_at_view_one_and_hears_nothing_of_the_old_one():
     desk = Desk(D)
     desk.certified(finalize(3, B3))
-    began = on.EpochBegan(epoch=2, validators=SET, parent_id=B3, delta_ms=DELTA_MS, empty_block_interval_ms=IDLE_MS)
+    began = on.EpochBegan(
+        epoch=2, validators=SET, parent_id=B3, parent_view=3, delta_ms=DELTA_MS, empty_block_interval_ms=IDLE_MS
+    )
     desk.step(began)
     assert (desk.core.epoch, desk.core.view, desk.core.final) == (2, 1, Final(view=0, block_id=B3))
     assert desk.certified(nullify(9)) == ()

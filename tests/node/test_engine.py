@@ -30,7 +30,9 @@ from node.types.parameters import Parameters
 from node.types.signed import vote_digest
 from tests.consensus.build import A, B, C, D, Desk, cast, nullify
 from tests.factories import make_chain, make_transaction
-from tests.simulation.world import MemoryLog, World
+from tests.simulation.disk import SimLog
+from tests.simulation.invariants import Invariants
+from tests.simulation.world import World
 
 PARAMETERS = Parameters(delta_ms=50, empty_block_interval_ms=200)
 
@@ -40,9 +42,10 @@ class Stage:
 
     def __init__(self, *, running: int = 3, **changes: int) -> None:
         self.chain = make_chain(parameters=replace(PARAMETERS, **changes))
-        self.world = World(self.chain, 1)
+        self.invariants = Invariants()
+        self.world = World(self.chain, 1, self.invariants)
         for index in range(4):
-            self.world.add_validator(index)
+            self.world.add_node(index)
         for index in range(running):
             self.world.start(f"v{index}")
         self.evil: PrivateKey = self.chain.consensus_keys[3]
@@ -60,7 +63,7 @@ class Stage:
         return self.replica.engine
 
     @property
-    def log(self) -> MemoryLog:
+    def log(self) -> SimLog:
         return self.world.nodes["v0"].disk.log
 
     def votes(self) -> list[Vote]:
@@ -120,7 +123,9 @@ class Stage:
 
     def restart(self) -> Replica:
         self.world.crash("v0")
-        return self.world.start("v0")
+        found = self.world.start("v0")
+        assert found is not None
+        return found
 
 
 def count_executions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -186,8 +191,7 @@ def test_judgement_that_waits_for_an_ancestor_is_taken_up_when_just_that_comes(m
 def test_block_ahead_of_the_clock_is_judged_when_its_time_comes() -> None:
     stage = Stage()
     stage.run_until_evil_leads()
-    for name in ("v1", "v2"):
-        stage.world.crash(name)
+    stage.world.partition(([0], [1, 2, 3]))
     view, tree = stage.engine.core.view, stage.replica.tree
     base = stage.engine.core._views.find_base(view)
     assert isinstance(base, Base)
@@ -311,7 +315,7 @@ def test_restarted_log_keeps_every_vote_of_ours_that_peers_may_repeat(monkeypatc
     monkeypatch.setattr(module, "LARGEST_FILE_SIZE_BYTES", 0)
     height = stage.replica.tree.tip.height
     assert stage.world.run_until(lambda: stage.replica.tree.tip.height > height, 5_000, 5)
-    assert stage.log.restarts == 1
+    assert stage.log.file_number == 2
     monkeypatch.undo()
     replica = stage.restart()
     final_view = replica.engine.core.final.view
@@ -321,7 +325,7 @@ def test_restarted_log_keeps_every_vote_of_ours_that_peers_may_repeat(monkeypatc
     kept = {vote.statement.view for vote in stage.votes()}
     assert min(kept) <= final_view - 20
     stage.world.run(2_000)
-    stage.world.check_safety()
+    stage.invariants.check(stage.world)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -331,13 +335,13 @@ def test_validator_with_an_older_copy_of_its_log_contradicts_nothing_it_signed_a
 ) -> None:
     stage = Stage(running=4)
     stage.world.random.seed(seed)
-    stage.world.delays_ms, stage.world.drop_percent = (1, 60), 15
+    stage.world.links.delays_ms, stage.world.links.drop_percent = (1, 60), 15
     stage.world.run(1_000)
     backup = stage.log.copy()
     height = stage.replica.tree.tip.height
     assert stage.world.run_until(lambda: stage.replica.tree.tip.height > height + 1, 10_000, 5)
     signed = stage.votes()
-    stage.world.nodes["v0"].disk.log = backup
+    stage.log.put_back(backup)
     stage.restart()
     assert stage.engine.core.is_log_lost
     if is_restarted:  # before it heard of anybody: the copy is no better for that
@@ -350,12 +354,12 @@ def test_validator_with_an_older_copy_of_its_log_contradicts_nothing_it_signed_a
     assert not stage.engine.core.is_log_lost
     for vote in signed:
         stage.replica.on_message(stage.world.peer_ids[1], Votes(votes=(vote,)))
-    stage.world.run(2_000)
+    stage.world.run(4_000)
     assert stage.world.nodes["v0"].host.stopped is None
     later = stage.votes()
     assert len(later) > len(signed)
     assert [(old, new) for old in signed for new in later if find_conflict(old, new) is not None] == []
-    assert [node for node, _ in stage.world.evidence] == []
+    assert stage.invariants.accused == set()
 
 
 def test_log_that_is_lost_is_not_added_to_and_its_position_not_noted_before_others_spoke() -> None:
@@ -363,7 +367,7 @@ def test_log_that_is_lost_is_not_added_to_and_its_position_not_noted_before_othe
     stage.world.crash("v0")
     node = stage.world.nodes["v0"]
     noted = node.disk.log.position
-    node.disk.log = MemoryLog()
+    node.disk.log.wipe()
     stage.world.run(1_000)
     replica = stage.world.start("v0")
     known = replica.state.log_position
@@ -385,7 +389,7 @@ def test_recovery_stands_in_the_log_before_anything_is_signed_and_outlives_its_r
 ) -> None:
     stage = Stage(running=4)
     stage.world.crash("v0")
-    stage.world.nodes["v0"].disk.log = MemoryLog()
+    stage.log.wipe()
     stage.world.start("v0")
     stage.world.run(2_000)
     kinds = [type(entry) for entry in stage.log.entries]

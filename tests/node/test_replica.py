@@ -19,6 +19,7 @@ from node.storage.blobs import BlobStore, Uses
 from node.types.genesis import Role
 from node.types.parameters import Parameters
 from tests.factories import Chain, make_chain, make_transaction
+from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
 PARAMETERS = Parameters(delta_ms=100, empty_block_interval_ms=500, claim_age_heights=1)
@@ -30,10 +31,11 @@ class Network:
     def __init__(self) -> None:
         people = {"curator": int(Role.CURATOR), "reviewer": int(Role.REVIEWER), "clinic": int(Role.CONTRIBUTOR)}
         self.chain: Chain = make_chain(users=2, people=people, parameters=PARAMETERS)
-        self.world = World(self.chain, 1)
+        self.invariants = Invariants()
+        self.world = World(self.chain, 1, self.invariants)
         self.nonces: dict[str, int] = {}
         for index in range(4):
-            self.world.add_validator(index)
+            self.world.add_node(index)
         for index in range(4):
             self.world.start(f"v{index}")
         create = CreateDatanet(
@@ -62,7 +64,7 @@ class Network:
         return transaction.id(self.chain.genesis_hash)
 
     def is_final(self, transaction_id: bytes, name: str = "v0") -> bool:
-        return transaction_id in self.world.nodes[name].final_transactions
+        return self.invariants.is_final_at(self.world.nodes[name], transaction_id)
 
     def run_until_final(self, transaction_id: bytes) -> None:
         names = list(self.world.nodes)

@@ -22,6 +22,7 @@ from node.sync import (
 from node.types.block import Block
 from node.types.parameters import Parameters
 from tests.factories import make_chain
+from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
 A, B, C = b"a" * 20, b"b" * 20, b"c" * 20
@@ -184,15 +185,16 @@ def test_ends_of_a_run_are_believed_only_with_their_certificate() -> None:
 def test_node_gets_over_a_past_epoch_whose_run_of_blocks_no_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_SYNC_BLOCKS", 4)
     chain = make_chain(parameters=Parameters(delta_ms=50, empty_block_interval_ms=200, epoch_length_heights=12))
-    world = World(chain, 1)
+    invariants = Invariants()
+    world = World(chain, 1, invariants)
     for index in range(4):
-        world.add_validator(index)
+        world.add_node(index)
     for index in range(3):
         world.start(f"v{index}")
-    assert world.run_until(lambda: min(len(world.nodes[f"v{index}"].chain) for index in range(3)) > 30, 60_000)
+    assert world.run_until(lambda: min(invariants.heights[f"v{index}"] for index in range(3)) > 30, 60_000)
     for index in range(3):
         store = world.nodes[f"v{index}"].disk.store
         store.write({column_key(Column.FINALITY, height_key(height)): None for height in range(3, 12)})
     world.start("v3")
-    assert world.run_until(lambda: len(world.nodes["v3"].chain) > 30, 10_000)
-    world.check_safety()
+    assert world.run_until(lambda: invariants.heights["v3"] > 30, 10_000)
+    invariants.check(world)

@@ -1,4 +1,4 @@
-"""The real node on a heap clock: seeded network, seeded crashes, one trace digest per run.
+"""The real node on a heap clock: a seeded network, seeded disks, one trace digest per run.
 
 Everything random is drawn from one seed. The same seed gives the same trace, whatever the hash seed of the process.
 """
@@ -10,75 +10,76 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from attribution.request import REQUEST
-from consensus.evidence import find_conflict
+from consensus.evidence import Evidence
 from node.errors import MessageRejected, TransactionRejected
 from node.intake import Signed
 from node.modules.validators import Registry
 from node.p2p.messages import Message, decode_message, encode_message
 from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.replica import TICK_MS, FinalBlock, Replica
-from node.storage.kv import MemoryStore
-from node.storage.wal import Born, LogEntry, LogPosition, VoteCast
+from node.storage.wal import LogEntry
 from node.types.validator import node_id_of
 from node.worker import Failure, Materials, Outcome, compute_here
-from tests.factories import Chain
+from tests.factories import Chain, make_key
+from tests.simulation.disk import Crash, Disk
+from tests.simulation.words import describe
 
 START_WALL_MS = 1_800_000_000_000
+VERIFY_MS = 1
+COMPUTE_MS = 20
+ASIDE_MS = 1
 
 
-class MemoryLog:
-    """A log whose appends are durable when they return."""
+class Watcher(Protocol):
+    """Who looks on: the invariants."""
 
-    def __init__(self, entries: Sequence[LogEntry] = ()) -> None:
-        self.entries: list[LogEntry] = list(entries)
-        self.restarts = 0
+    def on_sent(self, node: SimNode, message: Message) -> None:
+        """A node sends something."""
 
-    @property
-    def position(self) -> LogPosition:
-        return LogPosition(file_number=self.restarts, size_bytes=len(self.entries))
+    def on_logged(self, node: SimNode, entries: Sequence[LogEntry]) -> None:
+        """Something is durable in a node's log."""
 
-    @property
-    def size_bytes(self) -> int:
-        return 0
+    def on_started(self, node: SimNode, replica: Replica) -> None:
+        """A node has read its disk."""
 
-    def replay(self) -> Sequence[LogEntry]:
-        return list(self.entries)
+    def on_final(self, node: SimNode, final: FinalBlock) -> None:
+        """A block is final at a node."""
 
-    def append(self, entries: Sequence[LogEntry]) -> None:
-        self.entries.extend(entries)
-
-    def restart(self, entries: Sequence[LogEntry]) -> None:
-        self.entries = list(entries)
-        self.restarts += 1
-
-    def copy(self) -> MemoryLog:
-        """A backup."""
-        copied = MemoryLog(self.entries)
-        copied.restarts = self.restarts
-        return copied
+    def on_evidence(self, node: SimNode, evidence: Evidence) -> None:
+        """A node has found an equivocation."""
 
 
-@dataclass
-class Disk:
-    """What survives a crash."""
+@dataclass(frozen=True)
+class Behaviour:
+    """What makes a node Byzantine. The default is an honest node."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
-    blobs: MemoryStore = field(default_factory=MemoryStore)
-    log: MemoryLog = field(default_factory=MemoryLog)
+    prepare: Callable[[Replica], None] = lambda _replica: None
+    """Corrupts a fresh replica."""
+    outgoing: Callable[[bytes, Message], Sequence[Message]] = lambda _peer, message: (message,)
+    """What a peer is really sent instead of a message."""
+    incoming: Callable[[bytes, Message], None] = lambda _peer, _message: None
+    """Looks at what arrives."""
+
+
+HONEST = Behaviour()
 
 
 class SimHost:
     """One node's world."""
 
-    def __init__(self, world: World, name: str, peer_id: bytes) -> None:
+    def __init__(self, world: World, name: str, peer_id: bytes, behaviour: Behaviour) -> None:
         self.world = world
         self.name = name
         self.peer_id = peer_id
+        self.behaviour = behaviour
         self.clock_offset_ms = 0
         self.stopped: str | None = None
         self.penalties: list[str] = []
+        self.sent = 0
+        """Messages sent since the world began; one to all counts once."""
 
     def wall_ms(self) -> int:
         return START_WALL_MS + self.world.now_ms + self.clock_offset_ms
@@ -90,112 +91,132 @@ class SimHost:
         return self.world.schedule(max(at_ms, self.world.now_ms), self.name, callback)
 
     def send(self, peer: bytes, message: Message) -> None:
-        self.world.transmit(self, peer, encode_message(message))
+        self.world.transmit(self, (peer,), message)
 
     def broadcast(self, message: Message) -> None:
-        data = encode_message(message)
-        for peer in self.peers():
-            self.world.transmit(self, peer, data)
+        self.world.transmit(self, self.peers(), message)
 
     def peers(self) -> Sequence[bytes]:
-        return [peer for peer in self.world.peer_ids if peer != self.peer_id]
+        return self.world.peers_of[self.peer_id]
 
     def penalize(self, peer: bytes, error: MessageRejected) -> None:
         self.penalties.append(str(error))
+        self.world.note(self.name, "penalizes", peer[:3].hex(), str(error))
 
     def stop(self, why: str) -> None:
         self.stopped = why
+        self.world.trace(self.name, "stops:", why)
 
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
-        self.world.schedule(self.world.now_ms + 1, self.name, lambda: on_done(are_valid_signatures(items)))
+        self.world.schedule(self.world.now_ms + VERIFY_MS, self.name, lambda: on_done(are_valid_signatures(items)))
 
     def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
         outcome = compute_here(request, materials)
-        self.world.schedule(self.world.now_ms + 20, self.name, lambda: on_done(outcome))
+        self.world.schedule(self.world.now_ms + COMPUTE_MS, self.name, lambda: on_done(outcome))
 
     def on_registry(self, registry: Registry) -> None:
         pass
 
     def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
         work()
-        self.world.schedule(self.world.now_ms + 1, self.name, on_done)
+        self.world.schedule(self.world.now_ms + ASIDE_MS, self.name, on_done)
 
     def request_flush(self) -> None:
-        pass  # every event of the world ends with a flush
+        pass  # every turn of the world ends with a flush
 
 
 @dataclass
 class SimNode:
-    """A node, its disk, and what a checker knows of it."""
+    """A node and its disk."""
 
     name: str
     index: int
+    """Which validator's keys it has; a twin has the same."""
     key: PrivateKey | None
     host: SimHost
     disk: Disk
     is_honest: bool
-    prepare: Callable[[Replica], None] | None = None
-    """Makes an adversary of a fresh replica."""
     replica: Replica | None = None
     incarnation: int = 0
-    chain: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Block id and state root of each final block since the genesis, in order, over all incarnations."""
-    final_transactions: dict[bytes, int] = field(default_factory=dict)
-    """How often each transaction became final here."""
+
+
+@dataclass
+class Links:
+    """What the network does to messages."""
+
+    drop_percent: int = 0
+    duplicate_percent: int = 0
+    delays_ms: tuple[int, int] = (1, 10)
+    """Shortest and longest; drawn for each message, so that they overtake each other."""
+    cut: set[tuple[int, int]] = field(default_factory=set)
+    """Links (from index, to index) that carry nothing."""
+    clogged_ms: dict[tuple[int, int], int] = field(default_factory=dict)
+    """What some links need longer."""
 
 
 class World:
     """All nodes, the network between them, and the clock."""
 
-    def __init__(self, chain: Chain, seed: int) -> None:
+    def __init__(self, chain: Chain, seed: int, watcher: Watcher, *, is_encoded: bool = True) -> None:
+        """With `is_encoded` every message goes through the bytes of the wire."""
         self.chain = chain
         self.random = random.Random(seed)
+        self.watcher = watcher
+        self.is_encoded = is_encoded
         self.now_ms = 0
-        self.drop_percent = 0
-        self.duplicate_percent = 0
-        self.delays_ms = (1, 20)
-        self.cut: set[tuple[int, int]] = set()
-        """Links (from index, to index) that carry nothing."""
+        self.events = 0
+        """Deliveries, timers, ticks and callbacks that took place."""
+        self.links = Links()
         self.nodes: dict[str, SimNode] = {}
-        self.peer_ids: list[bytes] = []
-        self.evidence: list[tuple[str, bytes]] = []
+        self.peers_of: dict[bytes, tuple[bytes, ...]] = {}
         self.digest = hashlib.sha256()
+        self.transcript: list[str] | None = None
+        """One line an event, if somebody wants to read it."""
+        self._by_peer: dict[bytes, list[SimNode]] = {}
         self._heap: list[tuple[int, int, str, int, Callable[[], None]]] = []
         self._count = 0
         self._cancelled: set[int] = set()
 
     # Building.
 
-    def add_validator(
-        self,
-        index: int,
-        *,
-        name: str | None = None,
-        is_honest: bool = True,
-        prepare: Callable[[Replica], None] | None = None,
-    ) -> SimNode:
-        """A node with a validator's keys; a second one of the same index is its twin."""
+    def add_node(self, index: int, name: str | None = None, *, behaviour: Behaviour | None = None) -> SimNode:
+        """A node with the keys of an index; a second one of the same index is its twin. A behaviour is Byzantine."""
         name = name or f"v{index}"
-        peer_id = node_id_of(self.chain.genesis.validators[index].node.certificate)
-        if peer_id not in self.peer_ids:
-            self.peer_ids.append(peer_id)
-        born = [Born(genesis_hash=self.chain.genesis_hash)]
+        peer_id = node_id_of(f"certificate {index}".encode())
         node = SimNode(
             name=name,
             index=index,
-            key=self.chain.consensus_keys[index],
-            host=SimHost(self, name, peer_id),
-            disk=Disk(log=MemoryLog(born)),
-            is_honest=is_honest,
-            prepare=prepare,
+            key=make_key(f"consensus {index}"),
+            host=SimHost(self, name, peer_id, behaviour or HONEST),
+            disk=Disk(self.chain.genesis_hash),
+            is_honest=behaviour is None,
         )
+        node.disk.log.on_append = lambda entries: self.watcher.on_logged(node, entries)
         self.nodes[name] = node
+        self._by_peer.setdefault(peer_id, []).append(node)
+        self.peers_of = {each: tuple(peer for peer in self._by_peer if peer != each) for each in self._by_peer}
         return node
 
-    def start(self, name: str) -> Replica:
-        """Starts a node on its disk."""
+    def start(self, name: str) -> Replica | None:
+        """Starts a node on its disk, and connects it. None when it crashes on the way."""
         node = self.nodes[name]
+        self.trace(name, "starts")
         node.incarnation += 1
+        self._turn(node, lambda: self._start(node))
+        for other in self.nodes.values():
+            if other.replica is not None and other.host.peer_id != node.host.peer_id:
+                self._connect(node, other)
+                self._connect(other, node)
+        return node.replica
+
+    def crash(self, name: str) -> None:
+        """Ends a node at once: what was not written is lost."""
+        node = self.nodes[name]
+        self.trace(name, "crashes")
+        node.replica = None
+        node.incarnation += 1
+
+    def _start(self, node: SimNode) -> None:
         replica = Replica(
             genesis=self.chain.genesis,
             store=node.disk.store,
@@ -205,44 +226,48 @@ class World:
             host=node.host,
         )
         node.replica = replica
-        replica.on_final_block.append(lambda final: self._note_final(node, final))
-        replica.on_new_evidence.append(lambda found: self.evidence.append((name, found.first.validator)))
-        if node.prepare is not None:
-            node.prepare(replica)
+        self.watcher.on_started(node, replica)
+        replica.on_final_block.append(lambda final: self._on_final(node, final))
+        replica.on_new_evidence.append(lambda found: self.watcher.on_evidence(node, found))
+        node.host.behaviour.prepare(replica)
         replica.start()
         self._tick(node)
-        return replica
 
-    def crash(self, name: str) -> None:
-        """Ends a node at once: what was not written is lost."""
-        node = self.nodes[name]
-        node.replica = None
-        node.incarnation += 1
+    def _connect(self, node: SimNode, other: SimNode) -> None:
+        peer = other.host.peer_id
+        self.schedule(
+            self.now_ms + self._delay_ms(other, node),
+            node.name,
+            lambda: node.replica.on_connected(peer) if node.replica is not None else None,
+        )
 
     # Time.
 
     def schedule(self, at_ms: int, name: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back at a time, unless the node crashed before or the call was cancelled."""
-        self._count += 1
-        number = self._count
-        incarnation = self.nodes[name].incarnation if name else 0
-        heapq.heappush(self._heap, (at_ms, number, name, incarnation, callback))
+        self._count = number = self._count + 1
+        heapq.heappush(self._heap, (at_ms, number, name, self.nodes[name].incarnation, callback))
         return lambda: self._cancelled.add(number)
 
     def run(self, duration_ms: int) -> None:
         """Lets time pass."""
         until_ms = self.now_ms + duration_ms
-        while self._heap and self._heap[0][0] <= until_ms:
-            self.now_ms, number, name, incarnation, callback = heapq.heappop(self._heap)
-            if number in self._cancelled:
-                self._cancelled.discard(number)
+        heap, cancelled = self._heap, self._cancelled
+        while heap and heap[0][0] <= until_ms:
+            self.now_ms, number, name, incarnation, callback = heapq.heappop(heap)
+            if number in cancelled:
+                cancelled.discard(number)
                 continue
-            if name and self.nodes[name].incarnation != incarnation:
-                continue
-            callback()
-            if name:
-                self._end_turn(self.nodes[name])
+            node = self.nodes[name]
+            if node.incarnation == incarnation:
+                self.events += 1
+                self._turn(node, callback)
         self.now_ms = until_ms
+
+    @property
+    def peer_ids(self) -> list[bytes]:
+        """All peers, in the order they were added."""
+        return list(self.peers_of)
 
     def run_until(self, condition: Callable[[], bool], limit_ms: int, step_ms: int = 100) -> bool:
         """Lets time pass until something holds. Returns whether it does."""
@@ -251,114 +276,117 @@ class World:
             self.run(step_ms)
         return condition()
 
-    # Network.
-
-    def transmit(self, sender: SimHost, peer: bytes, data: bytes) -> None:
-        """Carries a message, or loses it."""
-        self.trace("send", sender.name, peer[:4].hex(), hashlib.sha256(data).hexdigest()[:16])
-        for node in self.nodes.values():
-            if node.host.peer_id != peer or node.host is sender:
-                continue
-            if (self.nodes[sender.name].index, node.index) in self.cut:
-                continue
-            copies = 1 + (self.random.randrange(100) < self.duplicate_percent)
-            for _ in range(copies):
-                if self.random.randrange(100) < self.drop_percent:
-                    continue
-                at_ms = self.now_ms + self.random.randint(*self.delays_ms)
-                self.schedule(at_ms, node.name, lambda node=node: self._receive(node, sender.peer_id, data))
-
-    def partition(self, groups: Sequence[Sequence[int]], *, is_one_way: bool = False) -> None:
-        """Cuts the links between groups of validators; one way: only from the first group."""
-        group_of = {index: number for number, group in enumerate(groups) for index in group}
-        self.cut = {
-            (left, right)
-            for left in group_of
-            for right in group_of
-            if group_of[left] != group_of[right] and (not is_one_way or group_of[left] == 0)
-        }
-
-    def heal(self) -> None:
-        """A good network."""
-        self.cut, self.drop_percent, self.duplicate_percent, self.delays_ms = set(), 0, 0, (1, 10)
-
-    # Clients.
-
-    def submit(self, name: str, data: bytes) -> bool:
-        """Sends a transaction to a node; whether it was taken for now."""
-        node = self.nodes[name]
-        if node.replica is None:
-            return False
+    def _turn(self, node: SimNode, callback: Callable[[], None]) -> None:
         try:
-            node.replica.submit(data, lambda _error: None)
-        except TransactionRejected as error:
-            self.trace("refused", name, error.reason.value)
-            return False
-        self._end_turn(node)
-        return True
-
-    # Checks.
-
-    def honest(self) -> list[SimNode]:
-        """Nodes that follow the rules."""
-        return [node for node in self.nodes.values() if node.is_honest]
-
-    def check_safety(self) -> None:
-        """One chain, equal roots, no honest node halted, accused or contradicting itself, nothing final twice."""
-        longest = max((node.chain for node in self.honest()), key=len)
-        for node in self.honest():
-            assert node.host.stopped is None, f"{node.name} halted: {node.host.stopped}"
-            assert node.chain == longest[: len(node.chain)], f"{node.name} is on another chain"
-            doubled = [key.hex() for key, times in node.final_transactions.items() if times > 1]
-            assert not doubled, f"{node.name}: transactions final twice: {doubled}"
-            check_log(node)
-        honest_ids = {node.key.address for node in self.honest() if node.key is not None}
-        accused = [name for name, validator in self.evidence if validator in honest_ids]
-        assert not accused, f"honest validators accused by {accused}"
-
-    def heights(self) -> dict[str, int]:
-        """Final height by node."""
-        return {node.name: len(node.chain) for node in self.nodes.values()}
-
-    def trace(self, *words: object) -> None:
-        """Adds an event to the run's digest."""
-        self.digest.update(f"{self.now_ms} {' '.join(map(str, words))}\n".encode())
-
-    def _receive(self, node: SimNode, peer: bytes, data: bytes) -> None:
-        if node.replica is None or node.host.stopped is not None:
-            return
-        try:
-            node.replica.on_message(peer, decode_message(data))
-        except MessageRejected as error:
-            node.host.penalize(peer, error)
+            callback()
+            if node.replica is not None and node.host.stopped is None:
+                node.replica.flush()
+        except Crash:
+            self.crash(node.name)
 
     def _tick(self, node: SimNode) -> None:
         if node.replica is not None and node.host.stopped is None:
             node.replica.tick()
             self.schedule(self.now_ms + TICK_MS, node.name, lambda: self._tick(node))
 
-    def _end_turn(self, node: SimNode) -> None:
-        if node.replica is not None and node.host.stopped is None:
-            node.replica.flush()
+    # Network.
 
-    def _note_final(self, node: SimNode, final: FinalBlock) -> None:
+    def transmit(self, sender: SimHost, peers: Sequence[bytes], message: Message) -> None:
+        """Carries a message to some peers, or loses it."""
+        node = self.nodes[sender.name]
+        sender.sent += 1
+        self.watcher.on_sent(node, message)
+        self.trace(sender.name, "sends to all" if len(peers) > 1 else "sends", describe(message))
+        for peer in peers:
+            for each in sender.behaviour.outgoing(peer, message):
+                self._carry(node, peer, each)
+
+    def _carry(self, sender: SimNode, peer: bytes, message: Message) -> None:
+        data = encode_message(message) if self.is_encoded else b""
+        source = sender.host.peer_id
+        links, draw = self.links, self.random.random
+        for node in self._by_peer[peer]:
+            if (sender.index, node.index) in links.cut:
+                continue
+            copies = 2 if links.duplicate_percent and draw() * 100 < links.duplicate_percent else 1
+            for _ in range(copies):
+                if links.drop_percent and draw() * 100 < links.drop_percent:
+                    continue
+                at_ms = self.now_ms + self._delay_ms(sender, node)
+                self.schedule(at_ms, node.name, _delivery(self, node, source, message, data))
+
+    def _delay_ms(self, sender: SimNode, receiver: SimNode) -> int:
+        shortest_ms, longest_ms = self.links.delays_ms
+        delay_ms = shortest_ms + int(self.random.random() * (longest_ms - shortest_ms + 1))
+        return delay_ms + self.links.clogged_ms.get((sender.index, receiver.index), 0)
+
+    def deliver(self, node: SimNode, peer: bytes, message: Message, data: bytes) -> None:
+        """A message arrives; a link that was cut meanwhile loses what was on its way."""
+        if node.replica is None or node.host.stopped is not None:
+            return
+        if self.links.cut and (self._by_peer[peer][0].index, node.index) in self.links.cut:
+            return
+        try:
+            arrived = decode_message(data) if self.is_encoded else message
+            node.host.behaviour.incoming(peer, arrived)
+            if self.transcript is not None:
+                self.note(node.name, "gets from", self._by_peer[peer][0].name, describe(arrived))
+            node.replica.on_message(peer, arrived)
+        except MessageRejected as error:
+            node.host.penalize(peer, error)
+
+    def partition(self, groups: Sequence[Sequence[int]], *, is_one_way: bool = False) -> None:
+        """Cuts the links between groups of indices; one way: only from the first group."""
+        group_of = {index: number for number, group in enumerate(groups) for index in group}
+        self.links.cut = {
+            (left, right)
+            for left in group_of
+            for right in group_of
+            if group_of[left] != group_of[right] and (not is_one_way or group_of[left] == 0)
+        }
+
+    # Clients.
+
+    def submit(self, name: str, data: bytes) -> bool:
+        """Sends a transaction to a node; whether it was taken for now."""
+        node = self.nodes[name]
+        if node.replica is None or node.host.stopped is not None:
+            return False
+        taken: list[bytes] = []
+
+        def send(replica: Replica) -> None:
+            try:
+                taken.append(replica.submit(data, lambda _error: None))
+            except TransactionRejected as error:
+                self.note(name, "refuses a transaction:", error.reason.value)
+
+        replica = node.replica
+        self._turn(node, lambda: send(replica))
+        return bool(taken)
+
+    # What a run leaves behind.
+
+    def honest(self) -> list[SimNode]:
+        """Nodes that follow the rules."""
+        return [node for node in self.nodes.values() if node.is_honest]
+
+    def trace(self, *words: object) -> None:
+        """Adds an event to the run's digest, and to its transcript."""
+        line = f"{self.now_ms} {' '.join(map(str, words))}\n"
+        self.digest.update(line.encode())
+        if self.transcript is not None:
+            self.transcript.append(line)
+
+    def note(self, *words: object) -> None:
+        """Adds an event to the transcript only."""
+        if self.transcript is not None:
+            self.transcript.append(f"{self.now_ms} {' '.join(map(str, words))}\n")
+
+    def _on_final(self, node: SimNode, final: FinalBlock) -> None:
         executed = final.executed
-        height = executed.block.header.height
-        self.trace("final", node.name, height, executed.block_id.hex())
-        entry = (executed.block_id, executed.layer.root)
-        assert height == len(node.chain) + 1, f"{node.name} skipped to height {height}"
-        node.chain.append(entry)
-        for candidate in executed.candidates:
-            node.final_transactions[candidate.id] = node.final_transactions.get(candidate.id, 0) + 1
+        self.trace(node.name, "final", executed.block.header.height, executed.block_id[:3].hex())
+        self.watcher.on_final(node, final)
 
 
-def check_log(node: SimNode) -> None:
-    """No two votes in a node's log contradict each other."""
-    by_view: dict[tuple[int, int], list] = {}
-    for entry in node.disk.log.entries:
-        if isinstance(entry, VoteCast):
-            statement = entry.vote.statement
-            earlier = by_view.setdefault((statement.epoch, statement.view), [])
-            for other in earlier:
-                assert find_conflict(other, entry.vote) is None, f"{node.name} equivocated in its own log"
-            earlier.append(entry.vote)
+def _delivery(world: World, node: SimNode, source: bytes, message: Message, data: bytes) -> Callable[[], None]:
+    return lambda: world.deliver(node, source, message, data)

@@ -34,7 +34,7 @@ from node.types.receipt import Receipt
 from node.types.validator import node_id_of
 from node.worker import Failure, Materials, Outcome, compute_here
 from tests.factories import Chain, make_key, make_transaction
-from tests.simulation.world import MemoryLog
+from tests.simulation.disk import Fuse, SimLog
 
 START_WALL_MS = 1_800_000_000_000
 WAIT_S = 10.0
@@ -48,11 +48,11 @@ class Disk:
     store: KeyValueStore = field(default_factory=MemoryStore)
     blobs: KeyValueStore = field(default_factory=MemoryStore)
     index: KeyValueStore = field(default_factory=MemoryStore)
-    log: MemoryLog = field(default_factory=MemoryLog)
+    log: SimLog = field(default_factory=lambda: SimLog(Fuse()))
 
     def copy(self) -> Disk:
         """The same, to be written to independently."""
-        return Disk(*map(_copied, (self.store, self.blobs, self.index)), MemoryLog(self.log.entries))
+        return Disk(*map(_copied, (self.store, self.blobs, self.index)), SimLog(Fuse(), self.log.entries))
 
 
 class Peers:

@@ -1,4 +1,4 @@
-"""Byzantine behaviours, one a file."""
+"""Byzantine behaviours, one a file. Each makes a `Behaviour` of a key and a source of randomness."""
 
 from __future__ import annotations
 

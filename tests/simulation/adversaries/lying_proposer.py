@@ -6,6 +6,7 @@ Honest twins alone never found a missing check of the proofs in 400 seeds; a lyi
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 from consensus import effects as out
@@ -17,8 +18,10 @@ from node.primitives.crypto import PrivateKey
 from node.proposal import ParentPending
 from node.replica import Replica
 from node.types.block import Block, Header
+from node.types.parameters import LARGEST_TRANSACTION_SIZE_BYTES
 from node.types.signed import vote_digest
 from tests.simulation.adversaries import never_stop_at_own_signature
+from tests.simulation.world import Behaviour
 
 LIES = (
     "state_root",
@@ -32,7 +35,13 @@ LIES = (
     "skip_views",
     "wrong_body",
     "other_view",
+    "bad_parent",
+    "oversize",
 )
+
+
+LIES_TOLD: Counter[str] = Counter()
+"""How often each was told in this process."""
 
 
 class LyingProposer:
@@ -41,7 +50,6 @@ class LyingProposer:
     def __init__(self, key: PrivateKey, random_source: random.Random) -> None:
         self._key = key
         self._random = random_source
-        self.lies_told: list[str] = []
 
     def prepare(self, replica: Replica) -> None:
         """Takes the place of the replica's honest building of blocks."""
@@ -89,7 +97,7 @@ class LyingProposer:
             block = replace(block, transactions=(*block.transactions, b"\x01"))
         message = BlockProposal(vote=vote, parent_view=parent_view, block=block, certificates=())
         peers = list(replica.host.peers())
-        self.lies_told.append(lie)
+        LIES_TOLD[lie] += 1
         # A skipped view needs a quorum to do harm; the other lies try to split the others.
         fewest = len(peers) if lie == "skip_views" else 1
         for peer in self._random.sample(peers, self._random.randint(fewest, len(peers))):
@@ -107,8 +115,12 @@ def _falsified(block: Block, lie: str, now_ms: int, view: int) -> Block:
         "wrong_height": {"height": header.height + 1},
         "wrong_set": {"validator_set_hash": bytes(31) + b"\x03"},
         "other_view": {"view": view + 1},
+        "bad_parent": {"parent_id": bytes(31) + b"\x04"},
     }.get(lie, {})
-    transactions = (b"\x90",) if lie == "bad_transaction" else block.transactions
+    transactions = {
+        "bad_transaction": (b"\x90",),
+        "oversize": (bytes(LARGEST_TRANSACTION_SIZE_BYTES - 100),) * 2,
+    }.get(lie, block.transactions)
     changed = Block(header=_replaced(header, changes), transactions=transactions)
     return Block(
         header=replace(changed.header, transactions_root=changed.transactions_root()), transactions=transactions
@@ -118,3 +130,8 @@ def _falsified(block: Block, lie: str, now_ms: int, view: int) -> Block:
 def _replaced(header: Header, changes: object) -> Header:
     assert isinstance(changes, dict)
     return replace(header, **changes)
+
+
+def lying_proposer(key: PrivateKey, random_source: random.Random) -> Behaviour:
+    """Lies in most of the views it leads."""
+    return Behaviour(prepare=LyingProposer(key, random_source).prepare)
