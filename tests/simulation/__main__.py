@@ -18,7 +18,9 @@ from tests.simulation.shrink import shrink
 
 VERBOSE_SEEDS = 200
 """A campaign up to this size prints a line per seed."""
-PROFILE = click.option("--profile", type=click.Choice(list(Profile)), default=Profile.FULL, show_default=True)
+PROFILE = click.option(
+    "--profile", type=click.Choice([each.value for each in Profile]), default=Profile.FULL.value, show_default=True
+)
 
 
 @click.group()

@@ -101,6 +101,8 @@ class Invariants:
         header = executed.block.header
         if header.height != self.heights[node.name] + 1:
             raise Violation(f"{node.name} makes height {header.height} final after {self.heights[node.name]}")
+        if node.replica is not None and header.proposer != node.replica.engine.core.leader_of(header.view):
+            raise Violation(f"height {header.height} was proposed by somebody who does not lead its view")
         self._on_height(node, executed.block, executed.block_id, executed.layer.root, final.certificate)
 
     def on_started(self, node: SimNode, replica: Replica) -> None:
@@ -170,6 +172,10 @@ class Invariants:
         header = final.block.header
         if self.chain and header.parent_id != self.chain[-1].block_id:
             raise Violation(f"height {header.height} does not extend the final block below it")
+        if header.state_root != final.state_root:
+            raise Violation(f"height {header.height} claims another state root than executing it gives")
+        if self.chain and header.time_ms <= self.chain[-1].block.header.time_ms:
+            raise Violation(f"height {header.height} is not later than the one below it")
         if header.parent_view >= header.view:
             raise Violation(f"height {header.height} extends a later view")
         if final.certificate is not None:

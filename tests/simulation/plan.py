@@ -79,6 +79,8 @@ class Plan:
     epoch_length_heights: int
     joiners: int
     """Nodes that follow from the start and may be made validators."""
+    log_file_size_bytes: int
+    """Above this the log is replaced by what is still needed."""
     duration_ms: int
     """How long the faults go on."""
     faults: tuple[Fault, ...]
@@ -106,6 +108,7 @@ BEHAVIOURS = (
     "lying_proposer",
     "lying_sync_peer",
     "replayer",
+    "forger",
 )
 """Each is a file of `adversaries`."""
 
@@ -147,6 +150,7 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         delays_ms=(1, draw.choice((10, 50, 150, 400))),
         epoch_length_heights=draw.choice((4, 7, 12, 1000)),
         joiners=joiners,
+        log_file_size_bytes=draw.choice((8_000, 40_000, 2**25)),
         duration_ms=duration_ms,
         faults=tuple(_draw_fault(draw, at_ms, size, joiners) for at_ms in times),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 
+from node import engine
 from node.modules.validators import GOVERNING
 from node.replica import Replica, open_ledger
 from node.state.store import StateStore
@@ -61,8 +62,13 @@ class Run:
 
 def run_plan(plan: Plan, *, are_signatures_real: bool = False, transcript: list[str] | None = None) -> Run:
     """Runs a plan to its end. Raises: AssertionError (Violation) naming what did not hold."""
-    with signatures(are_real=are_signatures_real):
-        return _Scenario(plan, transcript).run()
+    before = engine.LARGEST_FILE_SIZE_BYTES
+    engine.LARGEST_FILE_SIZE_BYTES = plan.log_file_size_bytes
+    try:
+        with signatures(are_real=are_signatures_real):
+            return _Scenario(plan, transcript).run()
+    finally:
+        engine.LARGEST_FILE_SIZE_BYTES = before
 
 
 class _Scenario:

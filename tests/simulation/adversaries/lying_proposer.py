@@ -37,6 +37,8 @@ LIES = (
     "other_view",
     "bad_parent",
     "oversize",
+    "again",
+    "uncertified_parent",
 )
 
 
@@ -80,6 +82,8 @@ class LyingProposer:
         parent_id, parent_view = effect.parent_id, effect.parent_view
         if lie == "skip_views":  # bypasses whatever was certified since the last final block
             parent_id, parent_view = tree.tip_id, replica.engine.core.final.view
+        if lie == "uncertified_parent":  # a brother of the certified one, that whoever asks for it gets
+            parent_id = _brother(replica, parent_id)
         executed = tree.build(
             parent_id,
             view=effect.view,
@@ -89,7 +93,11 @@ class LyingProposer:
             select=lambda _parent: (),
             on_rejected=lambda _candidate, _error: None,
         )
-        block = _falsified(executed.block, lie, replica.host.wall_ms(), effect.view)
+        body = executed.block
+        if lie == "again":
+            past = replica.blocks.block(tree.tip.height)
+            body = replace(body, transactions=past.transactions if past is not None else ())
+        block = _falsified(body, lie, replica.host.wall_ms(), effect.view)
         statement = Statement(kind=VoteKind.NOTARIZE, epoch=effect.epoch, view=effect.view, block_id=block.header.id())
         signature = self._key.sign(vote_digest(replica.genesis_hash, statement))
         vote = Vote(statement=statement, validator=self._key.address, signature=signature)
@@ -102,6 +110,15 @@ class LyingProposer:
         fewest = len(peers) if lie == "skip_views" else 1
         for peer in self._random.sample(peers, self._random.randint(fewest, len(peers))):
             replica.host.send(peer, message)
+
+
+def _brother(replica: Replica, block_id: bytes) -> bytes:
+    block = replica.tree.body(block_id)
+    if block is None or not replica.tree.is_open(block_id):
+        return block_id
+    brother = Block(header=replace(block.header, time_ms=block.header.time_ms + 1), transactions=block.transactions)
+    replica.tree.add_body(brother, brother.header.id())
+    return brother.header.id()
 
 
 def _falsified(block: Block, lie: str, now_ms: int, view: int) -> Block:
