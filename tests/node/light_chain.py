@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from consensus.certificate import make_certificate
+from consensus.types import Statement, VoteKind
 from node.execution.handover import Handover
 from node.light import Final, LightClient, Place
 from node.modules.accounts import ACCOUNTS, Transfer
@@ -17,8 +20,9 @@ from node.primitives.merkle import inclusion_proof
 from node.replica import Replica
 from node.storage.kv import MemoryStore
 from node.storage.schema import Column, column_key, height_key
-from node.types.block import FinalityProof
+from node.types.block import FinalityProof, Header
 from node.types.parameters import Parameters
+from node.types.signed import vote_digest
 from node.types.validator import NodeEntry
 from tests.factories import Chain, make_chain, make_key, make_transaction
 from tests.simulation.world import SimNode, World
@@ -201,3 +205,42 @@ def followed(played: Played) -> LightClient:
 
 def tip(played: Played, client: LightClient) -> Final:
     return client.check_final(*block_parts(played, played.height), is_latest=True)
+
+
+# What a liar makes of it. A real quorum's keys sign whatever a lie needs: what is refused is refused for the lie alone.
+
+
+def flipped(data: bytes, place: int, mask: int = 1) -> bytes:
+    """The bytes with bits of one of them changed."""
+    place %= len(data)
+    return data[:place] + bytes((data[place] ^ mask,)) + data[place + 1 :]
+
+
+def header_at(played: Played, height: int) -> Header:
+    block = played.replica.blocks.block(height)
+    assert block is not None
+    return block.header
+
+
+def quorum(played: Played) -> Sequence[PrivateKey]:
+    """Keys that are a quorum in every epoch."""
+    return played.chain.consensus_keys[:3]
+
+
+def certify(
+    played: Played,
+    header: Header,
+    signers: Sequence[PrivateKey] | None = None,
+    *,
+    kind: VoteKind = VoteKind.FINALIZE,
+    epoch: int | None = None,
+    genesis_hash: bytes | None = None,
+    above: tuple[Header, ...] = (),
+) -> bytes:
+    """A finality proof with real signatures."""
+    block_id = above[-1].id() if above else header.id()
+    statement = Statement(kind=kind, epoch=epoch or header.epoch, view=header.view, block_id=block_id)
+    digest = vote_digest(genesis_hash or played.chain.genesis_hash, statement)
+    keys = quorum(played) if signers is None else signers
+    certificate = make_certificate(statement, {key.address: key.sign(digest) for key in keys})
+    return encode(FinalityProof(headers=above, certificate=certificate))
