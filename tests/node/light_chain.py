@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from consensus.certificate import make_certificate
 from consensus.types import Statement, VoteKind
@@ -30,6 +31,10 @@ from tests.simulation.world import SimNode, World
 SEED = 5
 EPOCH_LENGTH_HEIGHTS = 8
 LIMIT_MS = 120_000
+STRANGER = make_key("stranger").address
+"""Nobody has used it."""
+TRANSFER, FAILED, ALONE = -3, -1, 0
+"""Which of the chain's transactions: one among six of its block, one that failed, one that is alone in its block."""
 JOINER = 0
 """The user who becomes a validator's operator."""
 
@@ -244,3 +249,9 @@ def certify(
     keys = quorum(played) if signers is None else signers
     certificate = make_certificate(statement, {key.address: key.sign(digest) for key in keys})
     return encode(FinalityProof(headers=above, certificate=certificate))
+
+
+def shown(played: Played, number: int) -> list[Any]:
+    """A block and what `check_transaction` takes."""
+    height, given = transaction_parts(played, list(played.transactions)[number])
+    return [followed(played).check_final(*block_parts(played, height)), *given]

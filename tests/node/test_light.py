@@ -35,6 +35,7 @@ from node.types.block import PROTOCOL_VERSION, Header
 from tests.factories import make_key
 from tests.node.light_chain import (
     EPOCH_LENGTH_HEIGHTS,
+    STRANGER,
     Played,
     account_parts,
     block_parts,
@@ -49,7 +50,6 @@ from tests.node.light_chain import (
 from tests.node.primitives.test_crypto import RFC_8032, SIGNATURES, parts
 
 LIGHT = Path(light.__file__)
-STRANGER = make_key("stranger").address
 THROUGH_DESCENDANTS = 2
 """A height whose own certificate is missing."""
 
