@@ -213,8 +213,9 @@ class LightClient:
         if epoch is None:
             _refuse(LightReason.UNKNOWN_EPOCH, f"epoch {block.epoch}")
         chain = [block, *(Header(*each) for each in headers)]
+        set_hash = epoch.set_hash
         for each in chain:
-            self._require_of(each, epoch)
+            self._require_of(each, epoch, set_hash)
         ids = [each.id for each in chain]
         for (parent, child), parent_id in zip(pairwise(chain), ids[:-1], strict=True):
             if (child.parent_id, child.height) != (parent_id, parent.height + 1):
@@ -225,7 +226,7 @@ class LightClient:
         self.newest_height = max(self.newest_height, chain[-1].height)
         return Final(block, ids[0], chain[-1].height, signers, power, total)
 
-    def _require_of(self, block: Header, epoch: Epoch) -> None:
+    def _require_of(self, block: Header, epoch: Epoch, set_hash: bytes) -> None:
         following = self.epochs.get(epoch.number + 1)
         if block.version != VERSION:
             _refuse(LightReason.WRONG_VERSION)
@@ -234,7 +235,7 @@ class LightClient:
         is_after = following is not None and block.height >= following.first_height
         if block.epoch != epoch.number or block.height < epoch.first_height or is_after:
             _refuse(LightReason.WRONG_EPOCH, f"height {block.height}")
-        if block.validator_set_hash != epoch.set_hash:
+        if block.validator_set_hash != set_hash:
             _refuse(LightReason.WRONG_SET)
 
     def _require_certified(

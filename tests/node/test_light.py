@@ -31,10 +31,12 @@ from node.primitives.crypto import PrivateKey, Tag, is_valid_signature
 from node.state.tree import DEEPEST
 from node.storage.blocks import MOST_PROOF_HEADERS
 from node.storage.schema import Prefix
-from node.types.block import PROTOCOL_VERSION, Header
-from tests.factories import make_key
+from node.types.block import PROTOCOL_VERSION, FinalityProof, Header
+from node.types.parameters import Parameters
+from tests.factories import make_chain, make_key
 from tests.node.light_chain import (
     EPOCH_LENGTH_HEIGHTS,
+    LIMIT_MS,
     STRANGER,
     Played,
     account_parts,
@@ -48,6 +50,7 @@ from tests.node.light_chain import (
     transaction_parts,
 )
 from tests.node.primitives.test_crypto import RFC_8032, SIGNATURES, parts
+from tests.simulation.world import World
 
 LIGHT = Path(light.__file__)
 THROUGH_DESCENDANTS = 2
@@ -253,3 +256,24 @@ def test_library_and_light_client_agree_on_arbitrary_bytes(point: bytes, s: int)
         assert decided is is_valid_signature(public_key, b"message", signature)
     assert not light.is_valid_signature(point[:31], b"", signature)
     assert not light.is_valid_signature(point, b"", signature[:63])
+
+
+# Every node can serve it.
+
+
+def test_a_node_that_joined_late_by_sync_serves_every_epoch_too() -> None:
+    parameters = Parameters(epoch_length_heights=EPOCH_LENGTH_HEIGHTS, empty_block_interval_ms=200, delta_ms=100)
+    world = World(make_chain(parameters=parameters), seed=3)
+    nodes = [world.add_validator(index) for index in range(4)]
+    early = [world.start(node.name) for node in nodes[:3]]
+    assert world.run_until(lambda: early[0].tree.tip.height > 3 * EPOCH_LENGTH_HEIGHTS, LIMIT_MS)
+    late = world.start(nodes[3].name)
+    assert world.run_until(lambda: late.tree.tip.height > 3 * EPOCH_LENGTH_HEIGHTS, LIMIT_MS)
+    for epoch in (1, 2, 3):
+        client = LightClient.from_genesis(encode(world.chain.genesis), world.chain.genesis_hash)
+        for number in range(1, epoch + 1):
+            found = late.handover(number)
+            assert found is not None
+            proof = FinalityProof(headers=(), certificate=found.certificate)
+            client.follow(encode(found.header), encode(proof), found.governing, found.proof.nodes)
+        assert client.newest.number == epoch + 1
