@@ -23,12 +23,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 VERSION = 1
 """The protocol version whose formats stand here."""
-LARGEST_SIZE_BYTES, DEEPEST_VALUE = 2**25, 8
+LARGEST_PROOF_SIZE_BYTES, LARGEST_SIZE_BYTES, DEEPEST_VALUE = 2**19, 2**25, 8
+"""Of headers, certificates and values; of genesis, transactions and receipts; arrays in arrays."""
 MOST_HEADERS, MOST_VALIDATORS, MOST_NODES, MOST_SIBLINGS = 1024, 100, 65, 32
 FINALIZE, ACCOUNT_TABLE, GOVERNING_KEY = 3, b"\x10", b"\x20"
 
@@ -175,7 +175,7 @@ class LightClient:
         """Starts at the first epoch; the hash is trusted, the bytes are checked against it."""
         if _hash("ol/genesis", genesis) != genesis_hash:
             _refuse(LightReason.WRONG_CHAIN, "these bytes do not have the genesis hash")
-        members = [entry[:3] for entry in decode(genesis, GENESIS)[6]]
+        members = [entry[:3] for entry in decode(genesis, GENESIS, LARGEST_SIZE_BYTES)[6]]
         return cls(genesis_hash, {1: Epoch(1, 1, tuple(sorted(members, key=lambda each: _address(each[1]))))})
 
     @classmethod
@@ -217,7 +217,7 @@ class LightClient:
         for each in chain:
             self._require_of(each, epoch, set_hash)
         ids = [each.id for each in chain]
-        for (parent, child), parent_id in zip(pairwise(chain), ids[:-1], strict=True):
+        for parent_id, parent, child in zip(ids, chain, chain[1:], strict=False):
             if (child.parent_id, child.height) != (parent_id, parent.height + 1):
                 _refuse(LightReason.NOT_CHAINED, f"at height {child.height}")
         signers, power, total = self._require_certified(epoch, ids[-1], statement, signatures)
@@ -267,11 +267,11 @@ def check_transaction(
     final: Final, transaction_id: bytes, transaction: bytes, place: Place, receipt: bytes, receipt_place: Place
 ) -> Receipt:
     """What a transaction did that stands in a final block; its index is not proven, its being there is."""
-    fields = decode(transaction, TRANSACTION)
+    fields = decode(transaction, TRANSACTION, LARGEST_SIZE_BYTES)
     if _hash("ol/transaction", final.header.genesis_hash + pack(fields[:-1])) != transaction_id:
         _refuse(LightReason.WRONG_TRANSACTION)
     _require_included(final.header.transactions_root, transaction, place, "the transaction")
-    found = Receipt(*decode(receipt, RECEIPT))
+    found = Receipt(*decode(receipt, RECEIPT, LARGEST_SIZE_BYTES))
     if found.transaction_id != transaction_id:
         _refuse(LightReason.WRONG_RECEIPT)
     _require_included(final.header.receipts_root, receipt, receipt_place, "the receipt")
@@ -372,9 +372,9 @@ _SHORT: dict[type, tuple[int, int]] = {int: (0, 128), bytes: (0, 0), str: (0xA0,
 _CODES = {code: (kind, width) for kind, widths in _WIDTHS.items() for code, width in widths}
 
 
-def decode(data: bytes, shape: Any) -> Any:
+def decode(data: bytes, shape: Any, largest_size_bytes: int = LARGEST_PROOF_SIZE_BYTES) -> Any:
     """The value that some bytes are the one canonical encoding of, if it has a shape."""
-    if len(data) > LARGEST_SIZE_BYTES:
+    if len(data) > largest_size_bytes:
         _refuse(LightReason.TOO_LARGE)
     try:
         value, end = _read(data, 0, DEEPEST_VALUE)

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import node.light as light
-from consensus.types import MOST_VALIDATORS, VoteKind
+from consensus.types import MOST_VALIDATORS, Certificate, Statement, VoteKind, VoteSignature
 from node.light import (
     Account,
     LightClient,
@@ -32,7 +33,7 @@ from node.state.tree import DEEPEST
 from node.storage.blocks import MOST_PROOF_HEADERS
 from node.storage.schema import Prefix
 from node.types.block import PROTOCOL_VERSION, FinalityProof, Header
-from node.types.parameters import Parameters
+from node.types.parameters import LARGEST_BLOCK_SIZE_BYTES, LARGEST_TRANSACTION_SIZE_BYTES, Parameters
 from tests.factories import make_chain, make_key
 from tests.node.light_chain import (
     EPOCH_LENGTH_HEIGHTS,
@@ -50,6 +51,7 @@ from tests.node.light_chain import (
     transaction_parts,
 )
 from tests.node.primitives.test_crypto import RFC_8032, SIGNATURES, parts
+from tests.node.samples import sample
 from tests.simulation.world import World
 
 LIGHT = Path(light.__file__)
@@ -277,3 +279,18 @@ def test_a_node_that_joined_late_by_sync_serves_every_epoch_too() -> None:
             proof = FinalityProof(headers=(), certificate=found.certificate)
             client.follow(encode(found.header), encode(proof), found.governing, found.proof.nodes)
         assert client.newest.number == epoch + 1
+
+
+def test_the_largest_true_proof_is_not_too_large() -> None:
+    """Every integer and every collection as large as the formats allow."""
+    most = 2**48 - 1
+    numbers = {"height": most, "epoch": most, "view": most, "parent_view": most, "time_ms": most, "version": 2**16 - 1}
+    header = replace(sample(Header), **numbers)
+    statement = Statement(kind=VoteKind.FINALIZE, epoch=most, view=most, block_id=bytes(32))
+    signature = VoteSignature(validator=bytes(20), signature=bytes(64))
+    certificate = Certificate(statement=statement, signatures=(signature,) * MOST_VALIDATORS)
+    proof = encode(FinalityProof(headers=(header,) * MOST_PROOF_HEADERS, certificate=certificate))
+    assert len(proof) <= light.LARGEST_PROOF_SIZE_BYTES
+    headers, _ = light.decode(proof, light.FINALITY)
+    assert len(headers) == MOST_PROOF_HEADERS
+    assert max(LARGEST_TRANSACTION_SIZE_BYTES, LARGEST_BLOCK_SIZE_BYTES) <= light.LARGEST_SIZE_BYTES

@@ -126,7 +126,7 @@ def a_genesis_that_hashes_right_and_is_none(_: Played) -> None:
 
 @lie(R.TOO_LARGE)
 def bytes_without_end(played: Played) -> None:
-    read(played, bytes(2**25 + 1))
+    read(played, bytes(light.LARGEST_PROOF_SIZE_BYTES + 1))
 
 
 @lie(R.TOO_LARGE)
