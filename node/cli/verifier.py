@@ -175,17 +175,19 @@ class Verifier:
                     if error.reason != "not_found" or time.monotonic() > deadline_s:
                         raise NetworkError(f"the witness {url} does not show the block: {error}") from error
                 time.sleep(POLL_S)
-        header = read_header(_bytes(shown.header))
-        if header == final.header:
-            return
+        there = "no block that can be read"
         try:
+            header = read_header(_bytes(shown.header))
+            if header == final.header:
+                return
+            there = f"block {header.id.hex()} of height {header.height}"
             self.light.check_final(_bytes(shown.header), _bytes(shown.finality))
             word = "and proves it final too: validators with a third of the power or more signed both"
         except LightRefused as error:
             word = f"but does not prove it final ({error})"
         raise WitnessDisagrees(
             f"at height {final.header.height} {self.trust.node_url} has block {final.block_id.hex()}, "
-            f"{url} has block {header.id.hex()} of height {header.height}, {word}"
+            f"{url} has {there}, {word}"
         )
 
 

@@ -260,6 +260,13 @@ def test_library_and_light_client_agree_on_arbitrary_bytes(point: bytes, s: int)
     assert not light.is_valid_signature(point, b"", signature[:63])
 
 
+def test_a_key_has_one_encoding_only() -> None:
+    """Nobody can sign for these points, so no vector shows what becomes of them."""
+    found = [y for y in range(19) if light._powers_of_negative(y.to_bytes(32, "little")) is not None]
+    assert found
+    assert all(light._powers_of_negative((y + light.P).to_bytes(32, "little")) is None for y in range(19))
+
+
 # Every node can serve it.
 
 

@@ -237,6 +237,11 @@ def a_child_in_the_next_epoch(played: Played) -> None:
     lead(played, EPOCH_LENGTH_HEIGHTS)
 
 
+@lie(R.WRONG_EPOCH)
+def a_child_that_says_another_epoch(played: Played) -> None:
+    lead(played, 1, epoch=2)
+
+
 @lie(R.WRONG_SET)
 def a_child_with_other_validators(played: Played) -> None:
     lead(played, 1, validator_set_hash=bytes(32))

@@ -28,7 +28,7 @@ from node.modules.accounts import Account, load_account
 from node.primitives.address import format_address
 from node.primitives.codec import encode
 from tests.factories import make_key
-from tests.node.light_chain import Played, flipped, handover, play
+from tests.node.light_chain import Played, certify, flipped, handover, header_at, play
 from tests.node.light_server import Lie, answering, lying, serving
 
 R = LightReason
@@ -176,6 +176,20 @@ async def test_a_witness_with_another_block_is_shown_beside_the_node(played: Pla
     assert url in said
     assert witness in said
     assert "but does not prove it final (" in said
+
+
+async def test_a_witness_that_sends_rubbish_is_named_not_the_node(played: Played, url: str, home: Path) -> None:
+    async with lying(url, in_answers("light_block", change=lambda told: deep(told, "header", value="c0"))) as witness:
+        with pytest.raises(WitnessDisagrees, match=rf"{witness} has no block that can be read"):
+            await ask(trust(home, url, witness_urls=(witness,)), lambda verifier: verifier.account(user(played)))
+
+
+async def test_a_fork_that_validators_signed_is_shown_for_what_it_is(played: Played, url: str, home: Path) -> None:
+    forked = replace(header_at(played, played.height), time_ms=1)
+    other = {"header": encode(forked).hex(), "finality": certify(played, forked).hex()}
+    async with lying(url, in_answers("light_block", change=lambda told: {**told, **other})) as witness:
+        with pytest.raises(WitnessDisagrees, match="and proves it final too: validators with a third of the power"):
+            await ask(trust(home, url, witness_urls=(witness,)), lambda verifier: verifier.account(user(played)))
 
 
 async def test_a_witness_that_is_behind_is_waited_for_and_then_named(
