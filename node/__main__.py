@@ -19,6 +19,7 @@ COMMANDS = {
     "query": ("node.cli.query", "Ask a node about blocks, accounts, datanets, models, payments…"),
     "status": ("node.cli.query", "Where a node stands."),
     "blob": ("node.cli.query", "Upload and fetch contents."),
+    "verify": ("node.cli.verify", "Check a transaction or an account without believing a node."),
     "index": ("node.cli.setup", "Rebuild the explorer's index."),
     "completion": ("node.cli.setup", "Print shell completion for bash, zsh or fish."),
 }

@@ -32,6 +32,7 @@ VALID_HEIGHTS = 1_000
 POLL_S = 0.05
 WAIT_TIMEOUT_S = 30.0
 ATTEMPTS_WHEN_TOO_FAST = 5
+LARGEST_ANSWER_SIZE_BYTES = 2**28
 UPLOAD_COUNT = 256
 """Contents in one upload."""
 UPLOAD_SIZE_BYTES = 4 * 2**20
@@ -317,7 +318,7 @@ class AsyncClient:
         for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
             try:
                 async with self._open().request(method, self._url + path, **options) as answer:
-                    body = await answer.read()
+                    body = await _read_bounded(answer)
                     if answer.status == 429 and attempt + 1 < ATTEMPTS_WHEN_TOO_FAST:
                         wait_s = float(answer.headers.get("Retry-After", "1"))
                     elif answer.status < 400:
@@ -458,6 +459,18 @@ class Client:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
+
+
+async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """An answer's body. Raises: NetworkError when it is larger than any node's."""
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in answer.content.iter_chunked(2**16):
+        size_bytes += len(part)
+        if size_bytes > LARGEST_ANSWER_SIZE_BYTES:
+            raise NetworkError("the answer is larger than any node's. Is it a node's address?")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:

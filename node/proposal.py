@@ -19,6 +19,7 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed, build_block, execute_block
+from node.execution.handover import handover_changes
 from node.execution.transaction import Candidate, read_transaction, require_signature
 from node.modules.accounts import load_account
 from node.modules.context import Pending, Resources
@@ -320,6 +321,8 @@ class BlockTree:
         assert executed.layer.base is self._state, "blocks become final one above the other"
         header = executed.block.header
         also = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
+        if executed.is_epoch_end and certificate is not None:
+            also |= handover_changes(executed, certificate)
         self._state.commit(header.height, executed.layer, also, log_position)
         self.tip, self.tip_id, self._is_tip_epoch_end = header, executed.block_id, executed.is_epoch_end
         self._prune()

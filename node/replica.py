@@ -31,6 +31,7 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed, genesis_block, genesis_layer
+from node.execution.handover import Handover, load_handover
 from node.execution.transaction import Candidate
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
@@ -271,6 +272,10 @@ class Replica:
     def audit(self) -> Audit:
         """A walk over every holding of the final state."""
         return Audit(self._store, self.state)
+
+    def handover(self, epoch: int) -> Handover | None:
+        """What an epoch's last block left to light clients, if this node executed it."""
+        return load_handover(self._store, epoch)
 
     # What people send.
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from node.api import present, requests, views, views_chain
 from node.api.history import StoredBlock
+from node.api.light import light_block, light_genesis
 from node.api.live import Session
 from node.api.rpc import Later, Method, TransactionLate, TransactionRefused
 from node.api.source import Source
 from node.api.tables import TABLES
+from node.api.views_light import LightBlockView, LightGenesisView
 from node.errors import RequestReason, RequestRejected, TransactionRejected
 from node.execution.block import block_context
 from node.execution.transaction import context_for, read_transaction, required_fee
@@ -469,6 +471,8 @@ METHODS: Sequence[Method] = (
     ),
     Method(name="blockchain", parameters=requests.RangeParameters, result=views_chain.HeaderRange, run=blockchain),
     Method(name="commit", parameters=requests.BlockParameters, result=views_chain.CommitView, run=commit),
+    Method(name="light_genesis", parameters=requests.NoParameters, result=LightGenesisView, run=light_genesis),
+    Method(name="light_block", parameters=requests.LightBlockParameters, result=LightBlockView, run=light_block),
     Method(name="validators", parameters=requests.EpochParameters, result=views.ValidatorSetView, run=validators),
     Method(name="parameters", parameters=requests.NoParameters, result=views.ParametersView, run=parameters_of),
     Method(name="tx", parameters=requests.TransactionParameters, result=views_chain.TransactionAnswer, run=tx),

@@ -47,6 +47,15 @@ class BlockParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Its id."""
 
 
+class LightBlockParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A final block; the last one when neither is given."""
+
+    height: HeightNumber | None = None
+    """Its height."""
+    epoch: Annotated[int, Meta(ge=1, lt=2**48)] | None = None
+    """The epoch it is the last block of."""
+
+
 class RangeParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Consecutive blocks; the last ones when nothing is given."""
 

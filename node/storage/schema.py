@@ -30,6 +30,8 @@ class Column(IntEnum):
     """What a block's changes replaced, by height, for the last blocks."""
     META = 8
     """Singletons: `Meta` says which."""
+    HANDOVER = 9
+    """Epochs' last headers, their certificates and what governs next, by epoch: for light clients, never pruned."""
 
 
 class Meta(IntEnum):

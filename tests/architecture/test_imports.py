@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.sources import ROOT, files, imports, module_of, modules, name
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("node", "node.errors"),
+    ("node", "node.errors", "node.light"),
     ("node.primitives",),
     ("node.types",),
     ("node.storage", "node.config"),
