@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim figures format clean
+.PHONY: help devnet test check bench sim mutants figures format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -14,6 +14,7 @@ help:
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds (PROFILE=core|full; a failing seed is shrunk)"
+	@echo "make mutants           rules taken away one at a time: how many seeds until the simulator notices"
 	@echo "make figures           block interval and finality in units of the network's delay"
 
 $(STAMP): pyproject.toml
@@ -41,6 +42,9 @@ check: $(STAMP)
 
 sim: $(STAMP)
 	@$(BIN)/python -m tests.simulation run $(or $(START),0) $(or $(SEEDS),100) --profile $(or $(PROFILE),full) $(ARGS)
+
+mutants: $(STAMP)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 figures: $(STAMP)
 	@$(BIN)/python -m tests.simulation figures

@@ -37,16 +37,19 @@ class Outcome:
 @click.argument("names", nargs=-1)
 @click.option("--jobs", type=int, default=os.cpu_count() or 1, show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Writes the table there.")
+@click.option("--seeds", "most_seeds", type=int, help="Most seeds of each; by default as many as its profile has.")
 @click.option("--hunt", help="Runs one mutant's seeds in this very process (for the processes that this one starts).")
-def main(*, names: tuple[str, ...], jobs: int, json_file: Path | None, hunt: str | None) -> None:
+def main(
+    *, names: tuple[str, ...], jobs: int, json_file: Path | None, most_seeds: int | None, hunt: str | None
+) -> None:
     """Takes rules away, one at a time, and counts the seeds until the simulator notices."""
     if hunt is not None:
-        click.echo(json.dumps(_hunt(_named(hunt)).__dict__))
+        click.echo(json.dumps(_hunt(_named(hunt), most_seeds).__dict__))
         return
     chosen = [_named(name) for name in names] or list(MUTANTS)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         outcomes = []
-        for mutant, outcome in zip(chosen, pool.map(_start, chosen), strict=True):
+        for mutant, outcome in zip(chosen, pool.map(lambda each: _start(each, most_seeds), chosen), strict=True):
             outcomes.append(outcome)
             click.echo(_line(mutant, outcome))
     caught = [outcome.seeds for outcome in outcomes if outcome.violation]
@@ -69,22 +72,23 @@ def _named(name: str) -> Mutant:
     return found
 
 
-def _start(mutant: Mutant) -> Outcome:
+def _start(mutant: Mutant, most_seeds: int | None) -> Outcome:
     command = [sys.executable, "-m", "tests.mutants", "--hunt", mutant.name]
+    command += [] if most_seeds is None else ["--seeds", str(most_seeds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return Outcome(mutant.name, 1, 0.0, f"does not even start: {done.stderr.strip().splitlines()[-1]}")
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _hunt(mutant: Mutant) -> Outcome:
+def _hunt(mutant: Mutant, most_seeds: int | None) -> Outcome:
     sys.meta_path.insert(0, Mutator(mutant))
     # What is mutated must be imported after the mutator is there.
     from tests.mutants.seeds import silence, violation_of
 
     silence()
     started = time.monotonic()
-    most = MOST_SEEDS[mutant.profile]
+    most = most_seeds or MOST_SEEDS[mutant.profile]
     for seed in range(most):
         violation = violation_of(seed, mutant.profile)
         if violation is not None:
