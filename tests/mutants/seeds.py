@@ -18,16 +18,23 @@ def violation_of(seed: int, profile: str) -> str | None:
     if profile in list(Profile):
         return run_seed(seed, Profile(profile)).violation
     try:
-        return _thirds(seed) if profile == "thirds" else _caught(seed)
+        return {"thirds": _thirds, "caught": _caught, "heir": _heir}[profile](seed)
     except Exception as error:  # noqa: BLE001 (whatever the mutant raises)
         return f"{type(error).__name__}: {error}"
 
 
-def _thirds(seed: int) -> None:
+def _thirds(seed: int) -> str | None:
     """Six equal validators, where two thirds are one vote less than a quorum, and one of them lies."""
     plan = draw_plan(seed, Profile.CORE)
     liars: Plan = replace(plan, powers=SIX, adversaries=((seed % 6, "equivocator"),))
     run_plan(liars)
+    return None
+
+
+def _heir(seed: int) -> str | None:
+    """The core's seeds, in each of which a leader builds on what is not certified."""
+    run_plan(replace(draw_plan(seed, Profile.CORE), adversaries=((seed % 4, "heir"),)))
+    return None
 
 
 def _caught(seed: int) -> str | None:

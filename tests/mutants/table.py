@@ -72,6 +72,7 @@ MUTANTS = (
             Edit(VIEWS, "        if certified is None:\n            return Lacking(view=proposal.parent_view)\n", ""),
             Edit(VIEWS, "if certified != proposal.parent_id:", "if False:"),
         ),
+        profile="heir",
     ),
     Mutant(
         "parent_below_final",

@@ -109,6 +109,7 @@ BEHAVIOURS = (
     "lying_sync_peer",
     "replayer",
     "forger",
+    "heir",
 )
 """Each is a file of `adversaries`."""
 

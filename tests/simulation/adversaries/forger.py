@@ -43,14 +43,24 @@ class Forger:
         kind = self._random.choice(list(VoteKind))
         block_id = bytes(32) if kind is VoteKind.NULLIFY else self._random.randbytes(32)
         forged = Statement(kind=kind, epoch=statement.epoch, view=statement.view, block_id=block_id)
-        match self._random.choice(("vote", "certificate", "proposal")):
+        match self._random.choice(("vote", "certificate", "alone", "proposal")):
             case "vote":
                 return Votes(votes=(self._vote(forged, self._random.choice(others)),))
             case "certificate":
                 signatures = [VoteSignature(validator=each, signature=self._random.randbytes(64)) for each in others]
                 return Certificates(certificates=(Certificate(statement=forged, signatures=tuple(signatures)),))
+            case "alone":
+                own = self._sign(forged, replica.genesis_hash)
+                signatures = [VoteSignature(validator=own.validator, signature=own.signature)] * self._random.choice(
+                    (1, 3)
+                )
+                return Certificates(certificates=(Certificate(statement=forged, signatures=tuple(signatures)),))
             case _:
                 return self._usurp(message, replica.genesis_hash)
+
+    def _sign(self, statement: Statement, genesis_hash: bytes) -> Vote:
+        signature = self._key.sign(vote_digest(genesis_hash, statement))
+        return Vote(statement=statement, validator=self._key.address, signature=signature)
 
     def _vote(self, statement: Statement, validator: bytes) -> Vote:
         return Vote(statement=statement, validator=validator, signature=self._random.randbytes(64))
@@ -58,11 +68,7 @@ class Forger:
     def _usurp(self, message: BlockProposal, genesis_hash: bytes) -> Message:
         header = replace(message.block.header, proposer=self._key.address)
         statement = replace(message.vote.statement, block_id=header.id())
-        vote = Vote(
-            statement=statement,
-            validator=self._key.address,
-            signature=self._key.sign(vote_digest(genesis_hash, statement)),
-        )
+        vote = self._sign(statement, genesis_hash)
         return replace(message, vote=vote, block=Block(header=header, transactions=message.block.transactions))
 
 

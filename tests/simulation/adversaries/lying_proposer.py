@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from consensus import effects as out
@@ -38,8 +39,9 @@ LIES = (
     "bad_parent",
     "oversize",
     "again",
-    "uncertified_parent",
 )
+BROTHER = "uncertified_parent"
+"""A lie of its own: see heir.py."""
 
 
 LIES_TOLD: Counter[str] = Counter()
@@ -49,7 +51,8 @@ LIES_TOLD: Counter[str] = Counter()
 class LyingProposer:
     """Makes one replica lie in most of the views it leads."""
 
-    def __init__(self, key: PrivateKey, random_source: random.Random) -> None:
+    def __init__(self, key: PrivateKey, random_source: random.Random, lies: Sequence[str] = LIES) -> None:
+        self._lies = lies
         self._key = key
         self._random = random_source
 
@@ -71,7 +74,7 @@ class LyingProposer:
                 honest_build(effect)
                 return
             try:
-                self._lie(replica, effect, self._random.choice(LIES))
+                self._lie(replica, effect, self._random.choice(self._lies))
             except ParentPending:
                 honest_build(effect)
 
@@ -82,7 +85,7 @@ class LyingProposer:
         parent_id, parent_view = effect.parent_id, effect.parent_view
         if lie == "skip_views":  # bypasses whatever was certified since the last final block
             parent_id, parent_view = tree.tip_id, replica.engine.core.final.view
-        if lie == "uncertified_parent":  # a brother of the certified one, that whoever asks for it gets
+        if lie == BROTHER:  # a brother of the certified one, that whoever asks for it gets
             parent_id = _brother(replica, parent_id)
         executed = tree.build(
             parent_id,
