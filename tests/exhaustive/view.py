@@ -66,9 +66,9 @@ class Counts:
 
 
 class Failure(Exception):
-    """A claim does not hold. `goal` has, by node, the local state the run must end in, and the last event there."""
+    """A claim does not hold. `goal` has, by node, the local state the run ends in; None: in the step that breaks it."""
 
-    def __init__(self, why: str, goal: dict[int, tuple[int, Event | None]]) -> None:
+    def __init__(self, why: str, goal: dict[int, int | None]) -> None:
         super().__init__(why)
         self.why, self.goal = why, goal
         self.history: list[Step] = []
@@ -190,15 +190,15 @@ class Exploration:
         if at in self._closed:
             return self._closed[at]
         graph, events = self.graphs[node], self.events(node, said)
-        todo = list(self._sets[start])
+        todo = deque(self._sets[start])
         silent, loud = set(todo), {}
         while todo:
-            state = todo.pop()
+            state = todo.popleft()
             for event in events:
                 try:
                     target, casts = graph.after(state, event)
                 except Violated as violated:
-                    raise Failure(str(violated), {node: (state, event)}) from violated
+                    raise Failure(str(violated), {node: None}) from violated
                 if casts:
                     loud.setdefault(casts, set()).add(target)
                 elif target not in silent:
@@ -236,7 +236,7 @@ class Exploration:
             if any(union & ~settled for (_, settled, _), _ in combined):
                 continue  # somebody holds a certificate that another one has still to get
             if any(is_in for (_, _, is_in), _ in combined):
-                goal = {node: (state, None) for node, (_, state) in enumerate(combined)}
+                goal: dict[int, int | None] = {node: state for node, (_, state) in enumerate(combined)}
                 raise Failure("all is delivered, all timers fired, and an honest node is still in the view", goal)
             self.outcomes.add((reached.said, tuple((rest[0], rest[2]) for rest, _ in combined)))
 
