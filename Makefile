@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim format clean
+.PHONY: help devnet test check bench sim explore format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -14,6 +14,7 @@ help:
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds"
+	@echo "make explore           every reachable state of one view, every Twins scenario, mutants (ARGS=mutants: only these)"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -40,6 +41,9 @@ check: $(STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.simulation $(or $(START),0) $(or $(SEEDS),100)
+
+explore: $(STAMP)
+	nice $(BIN)/python -m tests.exhaustive $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

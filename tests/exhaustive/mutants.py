@@ -8,7 +8,7 @@ from consensus import effects as out
 from consensus.effects import NullifyReason
 from consensus.quorum import Quorum
 from consensus.simplex import Position, Simplex
-from consensus.types import NO_BLOCK, Certificate, Proposal, Statement, Vote, VoteKind
+from consensus.types import NO_BLOCK, Proposal, Statement, Vote, VoteKind
 from consensus.view import ViewState
 from consensus.views import Lacking, Views
 from tests.exhaustive.scope import SCOPES, Scope
@@ -30,7 +30,11 @@ class NullifiesAfterFinalize(Simplex):
     def _on_vote(self, vote: Vote) -> None:
         super()._on_vote(vote)
         state = self._views.at(vote.statement.view)
-        if vote.statement.kind is VoteKind.NULLIFY and VoteKind.FINALIZE in state.own and state.own.get(VoteKind.NULLIFY) is None:
+        if (
+            vote.statement.kind is VoteKind.NULLIFY
+            and VoteKind.FINALIZE in state.own
+            and state.own.get(VoteKind.NULLIFY) is None
+        ):
             self._cast(state, VoteKind.NULLIFY, NO_BLOCK)
 
 
@@ -141,3 +145,9 @@ ONE_VIEW: dict[type[Simplex], tuple[Scope, str]] = {
     SeesNoDoubleVotes: (TREACHEROUS, "a double vote, notarize(Y), goes unnoticed"),
 }
 """The scope that shows a mutant within one view, and what it shows."""
+MORE_VIEWS: dict[type[Simplex], tuple[str, str]] = {
+    TakesSkippedViewsOnTrust: ("forgetful twin", "two blocks are final that do not lie on one chain"),
+    FinalizesAfterNullify: ("twins", "an honest validator contradicts itself"),
+    TakesHalfForAQuorum: ("twins", "view 1 is both finalised and nullified"),
+}
+"""The adversary that shows a mutant over several views, and what it shows."""

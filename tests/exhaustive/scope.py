@@ -86,7 +86,8 @@ def certified(scope: Scope, said: Said) -> int:
 def messages(scope: Scope, said: Said) -> tuple[Event, ...]:
     """Every message somebody can send when the honest validators have said this much.
 
-    A certificate exists as soon as its signatures do: the Byzantine validator, or an observer, may have put it together.
+    A certificate exists as soon as its signatures do: the Byzantine validator, or an observer,
+    may have put it together.
     """
     known = dict(zip(scope.honest, said, strict=True))
     if scope.byzantine is not None:

@@ -16,17 +16,17 @@ import hashlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from consensus import effects as out
 from consensus import inputs as on
 from consensus.simplex import Simplex
-from consensus.types import Certificate, Proposal, Statement, VoteKind
+from consensus.types import Proposal, Statement, VoteKind
 from tests.consensus.build import DELTA_MS, GENESIS, START_MS, A, B, C, D, position, vote
 from tests.exhaustive.core import copy_core
 from tests.exhaustive.local import Violated
-from tests.exhaustive.scope import NAMES
+from tests.exhaustive.scope import NAMES, QUORUM
 
 OWNERS = (A, A, B, C, D)
 """The key of each instance; the first two are the twins."""
@@ -51,30 +51,34 @@ class Round:
 
     leader: bytes
     groups: Partition
+    is_finalize_lost: bool = False
+    """Whether finalize votes and finalizations get nowhere in this round, not even within a group."""
 
     def __str__(self) -> str:
         members = [
             "".join(word for word, group in zip(WORDS, self.groups, strict=True) if group == number)
             for number in sorted(set(self.groups))
         ]
-        return f"leader {NAMES[self.leader]}, " + " | ".join(members)
+        lost = ", no finalize arrives" if self.is_finalize_lost else ""
+        return f"leader {NAMES[self.leader]}, " + " | ".join(members) + lost
 
 
-def rounds(most_groups: int) -> list[Round]:
-    """Every leader with every partition into at most so many groups."""
+def rounds(most_groups: int, *, has_losses: bool) -> list[Round]:
+    """Every leader with every partition into at most so many groups, with and without lost finalizes."""
     partitions = [
         groups
         for groups in itertools.product(range(most_groups), repeat=len(OWNERS))
         if all(group <= max(groups[:place], default=-1) + 1 for place, group in enumerate(groups))
     ]
-    return [Round(leader, groups) for leader in (A, B, C, D) for groups in partitions]
+    losses = (True, False) if has_losses else (False,)
+    return [Round(leader, groups, lost) for lost in losses for leader in (A, B, C, D) for groups in partitions]
 
 
 def orbits(given: list[Round]) -> list[tuple[Round, int]]:
     """One round of each kind up to renaming, and how many there are of the kind."""
     counted: dict[Round, int] = {}
     for each in given:
-        first = min(_renamings(each), key=lambda one: (one.leader, one.groups))
+        first = min(_renamings(each), key=lambda one: (one.leader, one.groups, one.is_finalize_lost))
         counted[first] = counted.get(first, 0) + 1
     return list(counted.items())
 
@@ -85,7 +89,7 @@ def _renamings(given: Round) -> Iterator[Round]:
         numbers: dict[int, int] = {}
         groups = tuple(numbers.setdefault(given.groups[place], len(numbers)) for place in order)
         renamed = {OWNERS[old]: OWNERS[new] for new, old in enumerate(order)}
-        yield Round(renamed[given.leader], groups)
+        yield Round(renamed[given.leader], groups, given.is_finalize_lost)
 
 
 def led(machine: type[Simplex]) -> type[Simplex]:
@@ -141,6 +145,7 @@ class Instances:
     parents: dict[bytes, bytes]
     """Of every block anybody built; shared, since a block's id decides its parent."""
     groups: Partition = (0,) * len(OWNERS)
+    is_finalize_lost: bool = False
     queue: deque = field(default_factory=deque)
     lines: list[str] | None = None
     """What happened, when somebody wants to read it."""
@@ -226,7 +231,8 @@ class Instances:
                 ]
             case out.FinalizeBlock(certificate=certificate):
                 self.note(place, f"finalises {self.name(certificate.statement.block_id)}")
-                self.check_final(place, certificate)
+                if place in HONEST:
+                    self.check_chain([certificate.statement.block_id])
                 self.is_done = self.goal is not None and self.height() >= self.goal
             case out.WakeAt(at_ms=at_ms):
                 self.wake_ms[place] = at_ms
@@ -246,36 +252,44 @@ class Instances:
                 kinds = {other.kind, statement.kind}
                 if is_same_view and (len(kinds) == 1 or kinds == {VoteKind.NULLIFY, VoteKind.FINALIZE}):
                     raise Violated("an honest validator contradicts itself")
-            self.signed[place] |= {statement}
+        self.signed[place] |= {statement}
         return vote(OWNERS[place], statement)
 
     def send(self, place: int, happened, peer: bytes | None = None) -> None:
+        match happened:
+            case on.VoteReceived(vote=given) if self.is_finalize_lost and given.statement.kind is VoteKind.FINALIZE:
+                return
+            case on.CertificateReceived(certificate=proof) if self.is_finalize_lost:
+                if proof.statement.kind is VoteKind.FINALIZE:
+                    return
         for other, owner in enumerate(OWNERS):
             if other != place and self.groups[other] == self.groups[place] and peer in (None, owner):
                 self.queue.append((other, happened))
 
-    def check_final(self, place: int, certificate: Certificate) -> None:
-        """All that honest nodes hold final lies on one chain."""
-        if place not in HONEST:
-            return
-        chains = [self.chain(self.cores[each].final.block_id) for each in HONEST]
-        chains.append(self.chain(certificate.statement.block_id))
+    def check_chain(self, finals: Iterable[bytes]) -> None:
+        """Some blocks and all that honest nodes hold final lie on one chain."""
+        chains = [self.chain(each) for each in (*finals, *(self.cores[place].final.block_id for place in HONEST))]
         longest = max(chains, key=len)
         if any(chain != longest[: len(chain)] for chain in chains):
             raise Violated("two blocks are final that do not lie on one chain")
 
     def check_views(self) -> None:
-        """No view has two notarizations, or a finalization and a nullification, wherever they are held."""
-        held: dict[int, set[Statement]] = {}
-        for place in HONEST:
-            for view, state in self.cores[place]._views._states.items():
-                held.setdefault(view, set()).update(each.statement for each in state.certificates())
-        for view, statements in held.items():
-            kinds = [each.kind for each in statements]
+        """What can be proven from all that was signed, arrived or not, contradicts nothing."""
+        signers: dict[Statement, set[bytes]] = {}
+        for owner, statements in zip(OWNERS, self.signed, strict=True):
+            for each in statements:
+                signers.setdefault(each, set()).add(owner)
+        proven = {each for each, who in signers.items() if len(who) >= QUORUM}
+        for core in self.cores[2:]:
+            held = (each for state in core._views._states.values() for each in state.certificates())
+            proven.update(each.statement for each in held)
+        for view in {each.view for each in proven}:
+            kinds = [each.kind for each in proven if each.view == view]
             if kinds.count(VoteKind.NOTARIZE) > 1 or kinds.count(VoteKind.FINALIZE) > 1:
                 raise Violated(f"view {view} has two certificates of a kind")
             if VoteKind.FINALIZE in kinds and VoteKind.NULLIFY in kinds:
                 raise Violated(f"view {view} is both finalised and nullified")
+        self.check_chain(each.block_id for each in proven if each.kind is VoteKind.FINALIZE)
 
     def chain(self, block_id: bytes) -> list[bytes]:
         chain = []
@@ -329,7 +343,12 @@ class Instances:
                 for view, state in sorted(core._views._states.items())
             ]
             timers = [getattr(core._timers, name) for name in core._timers.__slots__]
-            more = (self.wake_ms[place], core._is_work_pending, core._is_halted, sorted(map(_number, self.signed[place])))
+            more = (
+                self.wake_ms[place],
+                core._is_work_pending,
+                core._is_halted,
+                sorted(map(_number, self.signed[place])),
+            )
             parts.append((core.view, core.final.view, core.final.block_id, views, timers, more))
         return hashlib.sha256(repr(parts).encode()).digest()
 
@@ -356,7 +375,7 @@ def begin(machine: type[Simplex], second: type[Simplex], *, lines: list[str] | N
 
 def play(instances: Instances, number: int, given: Round) -> None:
     """One round. Raises: Violated."""
-    instances.groups = given.groups
+    instances.groups, instances.is_finalize_lost = given.groups, given.is_finalize_lost
     if instances.lines is not None:
         instances.lines.append(f"-- view {number}: {given}")
     for core in instances.cores:
@@ -370,7 +389,7 @@ def play(instances: Instances, number: int, given: Round) -> None:
 
 def heal(instances: Instances) -> None:
     """Everybody together again: two more blocks become final everywhere. Raises: Violated."""
-    instances.groups = (0,) * len(OWNERS)
+    instances.groups, instances.is_finalize_lost = (0,) * len(OWNERS), False
     if instances.lines is not None:
         instances.lines.append("-- healed")
     instances.goal = instances.height() + 2
@@ -404,32 +423,43 @@ class Broken(Exception):
         self.why, self.scenario, self.adversary = why, scenario, adversary
 
 
+Reached = tuple[Instances, tuple[Round, ...], int]
+
 ADVERSARIES = {"twins": twin, "forgetful twin": forgetful}
 
 
-def explore(adversary: str, most_groups: int, machine: type[Simplex] = Simplex, count: int = ROUNDS) -> TwinsCounts:
-    """All scenarios of so many rounds, each healed at the end. Raises: Broken."""
+def explore(
+    adversary: str,
+    machine: type[Simplex] = Simplex,
+    *,
+    most_groups: int = 2,
+    views: int = ROUNDS,
+    has_losses: bool = False,
+) -> TwinsCounts:
+    """All scenarios of so many views, each healed at the end. Raises: Broken."""
     started = time.monotonic()
     counts = TwinsCounts()
-    every = rounds(most_groups)
+    every = rounds(most_groups, has_losses=has_losses)
     first = begin(machine, ADVERSARIES[adversary](machine))
     # State by key: one way to it, and how many scenarios lead there.
-    frontier: dict[bytes, tuple[Instances, tuple[Round, ...], int]] = {first.key(): (first, (), 1)}
-    for number in range(1, count + 1):
-        reached: dict[bytes, tuple[Instances, tuple[Round, ...], int]] = {}
+    frontier: dict[bytes, Reached] = {first.key(): (first, (), 1)}
+    for number in range(1, views + 1):
+        reached: dict[bytes, Reached] = {}
         for instances, scenario, weight in frontier.values():
             for given, times in orbits(every) if number == 1 else ((each, 1) for each in every):
-                after = _try(instances, (*scenario, given), adversary, lambda copy, r=given, n=number: play(copy, n, r))
+                along = (*scenario, given)
+                after = _try(instances, along, adversary, lambda copy, n=number, r=given: play(copy, n, r))
                 counts.rounds_run += 1
                 counts.steps += after.deliveries
                 key = after.key()
-                known = reached.get(key, (after, (*scenario, given), 0))
+                known = reached.get(key, (after, along, 0))
                 reached[key] = (*known[:2], known[2] + weight * times)
+                if number == views and known[2] == 0:  # A new end: heal it, and keep no more than its key.
+                    counts.steps += _try(after, along, adversary, heal).deliveries
+                    counts.healed += 1
+                    reached[key] = (first, (), reached[key][2])
         frontier = reached
         counts.distinct_states += len(frontier)
-    for instances, scenario, _ in frontier.values():
-        counts.steps += _try(instances, scenario, adversary, heal).deliveries
-        counts.healed += 1
     counts.scenarios = sum(weight for _, _, weight in frontier.values())
     counts.seconds = time.monotonic() - started
     return counts

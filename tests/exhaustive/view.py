@@ -10,7 +10,7 @@ Why this reaches every global state, and only such ones.
    possible at a node depends on its own state and on what the others signed. So events at two nodes commute unless one
    is a vote that makes the other's message. Between two votes every node moves freely in its own graph.
 3. *Hence products.* After one history of votes, the global states reached are exactly all combinations of the local
-   states each node can reach by itself within it: `Node sets` below holds one closed set per node and history step, and
+   states each node can reach by itself within it: `NodeSets` holds one closed set a node, and
    stands for their product. Two histories that end in the same sets are one. Nothing is cut off: this is an exact
    representation, and `count_states` counts the union of the products.
 4. *A twin is weaker than the Byzantine validator here.* Two honest instances with one key sign statements of view 1
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from consensus.simplex import Simplex
 from tests.consensus.build import A, D
 from tests.exhaustive.local import LocalGraph, Violated, held
-from tests.exhaustive.scope import BIT, NAMES, STATEMENTS, Event, Said, Scope, certified, local_events, messages
+from tests.exhaustive.scope import BIT, NAMES, Event, Said, Scope, certified, local_events, messages
 
 NOTARIZATIONS, NULLIFICATION, FINALIZATIONS = 0b00011, 0b00100, 0b11000
 
