@@ -42,7 +42,7 @@ def _copy_slots(kind, original):
 
 
 def _copy_views(original: Views) -> Views:
-    copy = object.__new__(Views)
+    copy = object.__new__(type(original))
     copy.__dict__.update(original.__dict__)
     copy._states = {view: _copy_view(state) for view, state in original._states.items()}
     return copy

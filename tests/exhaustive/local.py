@@ -29,7 +29,7 @@ CONFLICTS = {
     )
     for statement, bit in BIT.items()
 }
-"""What nobody honest says beside a statement, written down apart from the core: two blocks of a kind, finalize + nullify."""
+"""What nobody honest says beside a statement, written down apart from the core: two of a kind, finalize + nullify."""
 
 
 class Violated(Exception):
@@ -64,7 +64,7 @@ def held(local: Local) -> int:
 def key_of(local: Local) -> Key:
     """What decides everything a node will still do in view 1.
 
-    Left out: who signed the certificates held (a core counts them once, and asks only whether it is among them, which it
+    Left out: who signed the certificates held (a core asks only whether it is among them, which it
     is only with a vote it gave), the order in which votes came, attendance (idle for five views), what is
     only for repeating oneself (every message is deliverable for ever), and the clock and everything of view 2 after
     the node left view 1. `test_states_with_one_key_have_one_future` checks this on the core itself.

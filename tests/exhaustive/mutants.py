@@ -148,6 +148,6 @@ ONE_VIEW: dict[type[Simplex], tuple[Scope, str]] = {
 MORE_VIEWS: dict[type[Simplex], tuple[str, str]] = {
     TakesSkippedViewsOnTrust: ("forgetful twin", "two blocks are final that do not lie on one chain"),
     FinalizesAfterNullify: ("twins", "an honest validator contradicts itself"),
-    TakesHalfForAQuorum: ("twins", "view 1 is both finalised and nullified"),
+    TakesHalfForAQuorum: ("twins", "view 1 has two certificates of a kind"),
 }
 """The adversary that shows a mutant over several views, and what it shows."""

@@ -47,7 +47,6 @@ def test_run_to_a_violation_is_short_and_readable():
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("machine", MORE_VIEWS, ids=lambda machine: machine.__name__)
 def test_broken_machine_is_found_over_several_views(machine):
     adversary, why = MORE_VIEWS[machine]
