@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim mutants figures format clean
+.PHONY: help devnet test check bench sim mutants figures explore format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -16,6 +16,7 @@ help:
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds (PROFILE=core|full; a failing seed is shrunk)"
 	@echo "make mutants           rules taken away one at a time: how many seeds until the simulator notices"
 	@echo "make figures           block interval and finality in units of the network's delay"
+	@echo "make explore           every reachable state of one view, every Twins scenario, mutants (ARGS=mutants: only these)"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -48,6 +49,9 @@ mutants: $(STAMP)
 
 figures: $(STAMP)
 	@$(BIN)/python -m tests.simulation figures
+
+explore: $(STAMP)
+	nice $(BIN)/python -m tests.exhaustive $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
