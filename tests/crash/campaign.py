@@ -80,7 +80,9 @@ def perform(plan: Plan) -> Result:
     with _home() as home:
         world = World(home)
         be_born(home, world.chain)
-        second = Kill(point=1 + plan.kill.point % SECOND_POINTS, moment=Moment.AFTER if plan.kill.point % 2 else Moment.BEFORE)
+        second = Kill(
+            point=1 + plan.kill.point % SECOND_POINTS, moment=Moment.AFTER if plan.kill.point % 2 else Moment.BEFORE
+        )
         kills = 0
         try:
             for kill in (plan.kill, second, None):
@@ -96,6 +98,8 @@ def perform(plan: Plan) -> Result:
                     _wait(world)
         except Refused as refused:
             return Result(plan, kills, str(refused), time.monotonic() - begun)
+        except AssertionError as error:
+            raise AssertionError(f"{plan}, after {kills} kills: {error}") from error
         finally:
             world.disk.end()
         return Result(plan, kills, "", time.monotonic() - begun)

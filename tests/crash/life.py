@@ -6,12 +6,15 @@ it leaves, then `done`. What is in the pipe when the process is killed is what t
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from node import engine
 from node.errors import MessageRejected, StorageError
@@ -22,10 +25,15 @@ from node.storage.blobs import CONTENT, UNREFERENCED, WANTED
 from node.storage.kv import LevelStore
 from node.storage.schema import Column
 from node.storage.wal import FileLog
+from node.types.genesis import Role
+from node.types.parameters import Parameters
 from tests.crash.host import CrashHost
 from tests.crash.points import Kill, Mirror, Points
-from tests.factories import Chain
+from tests.factories import Chain, make_chain
 
+PARAMETERS = Parameters(
+    delta_ms=50, empty_block_interval_ms=100, epoch_length_heights=6, claim_age_heights=1, evidence_epochs=1000
+)
 LARGEST_LOG_SIZE_BYTES = 12_000
 """The log is begun anew this often, so that a short run does it several times."""
 COMPARED = (Column.STATE, Column.TREE, Column.BLOCK, Column.HEIGHT, Column.RECEIPTS, Column.UNDO)
@@ -70,7 +78,10 @@ class Life:
         """Lives until it is killed or the parent lets go of the pipe."""
         _, self._now_ms, _ = self._pipe.recv()
         points = Points(
-            home.data / "log", kill, lambda label: self._pipe.send(("point", label)), Mirror(home.data / "log", home.mirror)
+            home.data / "log",
+            kill,
+            lambda label: self._pipe.send(("point", label)),
+            Mirror(home.data / "log", home.mirror),
         )
         points.install()
         engine.LARGEST_FILE_SIZE_BYTES = LARGEST_LOG_SIZE_BYTES
@@ -143,7 +154,14 @@ def _nothing() -> None:
     return
 
 
-def main(pipe: Connection, home: Home, chain: Chain, peers: list[bytes], kill: Kill | None) -> None:
+def make_world_chain() -> Chain:
+    """The chain every run is about."""
+    people = {"curator": int(Role.CURATOR), "reviewer": int(Role.REVIEWER), "clinic": int(Role.CONTRIBUTOR)}
+    return make_chain(users=2, people=people, parameters=PARAMETERS)
+
+
+def main(pipe: Connection, home: Home, peers: list[bytes], kill: Kill | None) -> None:
     """The child process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Life(pipe).run(home, chain, peers, kill)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    Life(pipe).run(home, make_world_chain(), peers, kill)

@@ -20,21 +20,16 @@ from node.p2p.messages import BlockProposal, Votes, decode_message
 from node.primitives.codec import encode
 from node.primitives.crypto import sha256
 from node.replica import TICK_MS, FinalBlock, Replica
+from node.storage.blobs import WANTED
 from node.storage.kv import MemoryStore
 from node.storage.wal import Born, FileLog, LogEntry, LogPosition
-from node.types.genesis import Role
-from node.types.parameters import Parameters
 from node.types.validator import node_id_of
 from tests.crash.host import CrashHost
-from tests.crash.life import Home, dump, main
+from tests.crash.life import Home, dump, main, make_world_chain
 from tests.crash.points import Kill, Mirror
-from tests.factories import Chain, make_chain, make_transaction
+from tests.factories import Chain, make_transaction
 
-DELTA_MS = 50
 DELAY_MS = 4
-PARAMETERS = Parameters(
-    delta_ms=DELTA_MS, empty_block_interval_ms=100, epoch_length_heights=6, claim_age_heights=1, evidence_epochs=1000
-)
 LIMIT_MS = 60_000
 """Simulated time within which a run ends."""
 
@@ -64,12 +59,6 @@ class MemoryLog:
 
     def restart(self, entries: Sequence[LogEntry]) -> None:
         pass
-
-
-def make_world_chain() -> Chain:
-    """The chain every run is about."""
-    people = {"curator": int(Role.CURATOR), "reviewer": int(Role.REVIEWER), "clinic": int(Role.CONTRIBUTOR)}
-    return make_chain(users=2, people=people, parameters=PARAMETERS)
 
 
 def be_born(home: Home, chain: Chain) -> None:
@@ -151,9 +140,11 @@ class DiskNode:
 
     def start(self, kill: Kill | None) -> None:
         """Begins a life. Raises: Died, Refused."""
-        context = multiprocessing.get_context("fork")
+        # From a clean process: the one that runs this may have threads.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.crash.life"])
         ours, theirs = context.Pipe()
-        arguments = (theirs, self._home, self._world.chain, self._world.peers_of(0), kill)
+        arguments = (theirs, self._home, self._world.peers_of(0), kill)
         self._process = context.Process(target=main, args=arguments)
         self._process.start()
         theirs.close()
@@ -188,8 +179,9 @@ class DiskNode:
     def end(self) -> None:
         """Lets go of the process."""
         if self._pipe is not None and self._process is not None:
-            self._pipe.close()
+            self._process.kill()
             self._process.join()
+            self._pipe.close()
         self._pipe, self._process = None, None
 
     def _hear(self, said: str, rest: list[Any]) -> None:
@@ -299,7 +291,9 @@ class World:
         """Lets time pass until something holds. Raises: Died, Refused."""
         deadline_ms = self.now_ms + LIMIT_MS
         while not condition():
-            assert self.now_ms < deadline_ms, f"no end: v0 {self.disk.height} at {self.disk.points[-1:]}, v1 {self.height}"
+            assert self.now_ms < deadline_ms, (
+                f"no end: v0 {self.disk.height} at {self.disk.points[-1:]}, v1 {self.height}"
+            )
             self.now_ms, number, callback = heapq.heappop(self._heap)
             if number not in self._cancelled:
                 callback()
@@ -310,12 +304,17 @@ class World:
     def check_equal(self) -> None:
         """The node under test holds what the others hold, byte by byte, once they stand at one height."""
         ours = self.locals[1]
-        self.run_until(lambda: self.disk.height == self.height and not self.disk.order("dump", None)[2])
+        self.run_until(lambda: self.disk.height == self.height and self._is_settled())
         theirs, index_height, _ = self.disk.order("dump", None)
         expected = dump(ours.store, ours.blob_store)
         different = [key for key in sorted(expected.keys() | theirs.keys()) if expected.get(key) != theirs.get(key)]
         assert not different, f"{len(different)} of {len(expected)} entries differ: {different[:3]}"
         assert index_height == self.disk.height, "the index is where the chain is"
+
+    def _is_settled(self) -> bool:
+        """Whether nothing is fetched or taken out of the files any more."""
+        stored, _, erased = self.disk.order("dump", None)
+        return not erased and not any(key.startswith(b"blob" + WANTED) for key in stored)
 
     # The workload.
 
