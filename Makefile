@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim format clean
+.PHONY: help devnet test check bench sim crash format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -13,6 +13,7 @@ help:
 	@echo "make test              the whole suite"
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
+	@echo "make crash             kills a real node at every persist point, then cuts its power there (ARGS=--help)"
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds"
 
 $(STAMP): pyproject.toml
@@ -40,6 +41,9 @@ check: $(STAMP)
 
 sim: $(STAMP)
 	$(BIN)/python -m tests.simulation $(or $(START),0) $(or $(SEEDS),100)
+
+crash: $(STAMP)
+	$(BIN)/python -m tests.crash $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
