@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import multiprocessing
 import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-import structlog
-
-from tests.crash.campaign import make_plans, perform, survey, table
+from tests.crash.campaign import be_quiet, make_plans, perform, survey, table
 
 
 def run(every: int, offset: int, power_seed: int | None, jobs: int) -> bool:
@@ -22,7 +19,8 @@ def run(every: int, offset: int, power_seed: int | None, jobs: int) -> bool:
     plans = make_plans(points, every=every, offset=offset, power_seed=power_seed)
     what = "kill" if power_seed is None else f"kill and power cut, seed {power_seed}"
     print(f"{what}: {len(points)} persist points, {len(plans)} runs (every {every}, from {offset})", flush=True)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+    # Clean processes: each starts the lives of its own runs.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=be_quiet) as pool:
         results = list(pool.map(perform, plans))
     print(table(results))
     for each in results:
@@ -33,7 +31,7 @@ def run(every: int, offset: int, power_seed: int | None, jobs: int) -> bool:
 
 
 def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    be_quiet()
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="only each so many of the points and moments")
     parser.add_argument("--offset", type=int, default=0, help="the first of them")

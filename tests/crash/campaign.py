@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from tests.crash.life import Home
 from tests.crash.points import TORN, Kill, Mirror, Moment
@@ -47,6 +50,11 @@ class Result:
     """What the node said when it did not start; empty when it came to the roots of the others."""
     seconds: float
     """How long it took."""
+
+
+def be_quiet() -> None:
+    """A run says what became of it, not what the node says on the way."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def survey() -> list[str]:
