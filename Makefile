@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim mutants figures explore format clean
+.PHONY: help devnet test check bench sim mutants figures explore crash format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -17,6 +17,7 @@ help:
 	@echo "make mutants           rules taken away one at a time: how many seeds until the simulator notices"
 	@echo "make figures           block interval and finality in units of the network's delay"
 	@echo "make explore           every reachable state of one view, every Twins scenario, mutants (ARGS=mutants: only these)"
+	@echo "make crash             kills a real node at every persist point, then cuts its power there (ARGS=--help)"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -52,6 +53,9 @@ figures: $(STAMP)
 
 explore: $(STAMP)
 	nice $(BIN)/python -m tests.exhaustive $(ARGS)
+
+crash: $(STAMP)
+	$(BIN)/python -m tests.crash $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

@@ -25,6 +25,8 @@ from consensus.views import CERTIFICATES_PER_MESSAGE, KEPT_VIEWS, Base, Contradi
 
 FUTURE_VIEWS = 64
 """Votes and proposals further ahead of the current view are dropped: a certificate will bring us there."""
+NEVER = 2**62
+"""Above every view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,10 +315,12 @@ class Simplex:
         if status.validator == self.me or status.validator not in self._quorum:
             return
         self._statuses.add(status.validator)
-        self.recovered = (self._epoch, max(self._sign_floor, status.view + 1))
+        if self.recovered is None or self.recovered[0] <= self._epoch:
+            self.recovered = (self._epoch, max(self._sign_floor, status.view + 1))
         if self._quorum.is_quorum(self._statuses):
             self._statuses = None
-            self._effects.append(out.StoreRecovery(epoch=self._epoch, view=self._sign_floor))
+            assert self.recovered is not None, "a status told where to sign again"
+            self._effects.append(out.StoreRecovery(epoch=self.recovered[0], view=self.recovered[1]))
 
     # Certificates.
 
@@ -508,6 +512,8 @@ class Simplex:
         epoch, view = self.recovered
         if epoch == self._epoch:
             return view
+        if epoch > self._epoch:  # our state is behind our log: every view of this epoch is long over
+            return NEVER
         # We may have been ahead of the others, in the next epoch's first view: if its parent can have been final then.
         return 1 if epoch + 1 == self._epoch and self._parent_view <= view else 0
 

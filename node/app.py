@@ -44,6 +44,7 @@ from node.p2p.network import Callbacks, Network
 from node.primitives.codec import encode
 from node.primitives.crypto import are_valid_signatures
 from node.replica import TICK_MS, Replica
+from node.room import Room
 from node.storage.kv import LevelStore
 from node.storage.wal import FileLog
 from node.types.transaction import sign_transaction
@@ -108,6 +109,7 @@ class App:
             wal=self._wal,
             consensus_key=home.load_key(CONSENSUS_KEY_FILE),
             host=self,
+            room=Room(lambda: _free_size_bytes(home.data), config.storage.reserve_size_bytes),
         )
         self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
         self.index = Index(self._index_store, self.replica.blocks) if self._index_store is not None else None
@@ -388,6 +390,12 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:  # some systems hold less than they say
         log.warning("descriptor_limit_stays", limit=soft, error=str(error))
+
+
+def _free_size_bytes(data: Path) -> int:
+    """What this process may still write to the disk of a directory."""
+    found = os.statvfs(data)
+    return found.f_bavail * found.f_frsize
 
 
 @contextlib.contextmanager

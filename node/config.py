@@ -67,6 +67,14 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """What a node needs of its disk."""
+
+    reserve_size_bytes: int = 64 * 2**20
+    """Free space below which the node pauses: it takes nothing in and signs nothing until twice as much is free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What the config file says."""
 
@@ -78,6 +86,8 @@ class Config:
     """How people and programs reach it."""
     log: LogConfig = field(default_factory=LogConfig)
     """What it says."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """What it needs of its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class Home:
             raise ConfigError(f"{path} is missing: run `openledger init` first, or name another --home") from error
         except (tomllib.TOMLDecodeError, OSError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
-        parts = {"p2p": P2pConfig, "api": ApiConfig, "log": LogConfig}
+        parts = {"p2p": P2pConfig, "api": ApiConfig, "log": LogConfig, "storage": StorageConfig}
         values: dict[str, Any] = {}
         for name, part in parts.items():
             values[name] = _section(path, name, part, raw.pop(name, {}))
@@ -115,7 +125,7 @@ class Home:
     def save_config(self, config: Config) -> None:
         """Writes a config file with every setting in it."""
         lines = [f"name = {json.dumps(config.name)}", ""]
-        for part in ("p2p", "api", "log"):
+        for part in ("p2p", "api", "log", "storage"):
             lines.append(f"[{part}]")
             section = getattr(config, part)
             for setting in fields(section):

@@ -31,12 +31,14 @@ from node.modules.validators import Governing
 from node.p2p.messages import BlockProposal, CertificateRequest, Certificates, Message, StatusRequest, Votes
 from node.primitives.crypto import is_valid_signature
 from node.proposal import BlockTree, Parent, ParentPending
+from node.recall import Recall, recall
 from node.signer import Signer
 from node.storage.wal import (
     LARGEST_FILE_SIZE_BYTES,
     BodyHeld,
     Born,
     CertificateSeen,
+    Forgotten,
     LogEntry,
     Recovered,
     VoteCast,
@@ -154,13 +156,14 @@ class Engine:
         self.rejected: Counter[str] = Counter()
         """Blocks this validator judged invalid, by reason."""
         self.is_stopped = False
-        entries = wal.replay()
+        self._is_paused = False
+        me = signer.id if signer is not None else None
+        recalled = recall(wal.replay(), me)
         noted = tree.log_position
         is_log_behind = noted is not None and wal.position < noted
-        is_log_lost = is_log_behind or not any(isinstance(entry, Born | VoteCast | Recovered) for entry in entries)
-        me = signer.id if signer is not None else None
+        is_log_lost = is_log_behind or not recalled.is_known
         self.core = Simplex(me, _position(governing, final, parent_view), is_log_lost=is_log_lost)
-        self._replay(entries)
+        self._replay(recalled)
 
     # Life.
 
@@ -172,15 +175,27 @@ class Engine:
 
     def feed(self, happened: on.Input) -> None:
         """Gives the state machine an input and performs what it asks for, until nothing is left."""
+        if self._is_paused:
+            return
         self._inputs.append(happened)
         self._run()
+
+    def pause(self) -> None:
+        """Takes nothing in and asks for nothing until `resume`: to the others it is as if this node was cut off."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Goes on with what there was."""
+        self._is_paused = False
+        self.feed(on.Tick())
+        self.on_arrival()
 
     def flush(self) -> None:
         """Makes durable what must be, then lets the turn's messages go."""
         if self._must_sync or len(self._entries) >= MOST_UNSYNCED_ENTRIES:
-            entries, self._entries, self._must_sync = self._entries, [], False
             if not self.core.is_log_lost:  # what was lost must not look whole because it grew
-                self._wal.append(entries)
+                self._wal.append(self._entries)
+            self._entries, self._must_sync = [], False  # after a failed append, nothing of this turn ever leaves
         outbox, self._outbox = self._outbox, []
         for peer, message in outbox:
             if peer is None:
@@ -260,6 +275,8 @@ class Engine:
 
     def on_arrival(self) -> None:
         """Something arrived: a delivery, a judgement or a build goes on if it waited for just that."""
+        if self._is_paused:
+            return
         if self._delivering is not None and self._delivering.has_come():
             self._deliver(self._delivering.what)
         if self._judging is not None and self._judging.has_come():
@@ -562,7 +579,10 @@ class Engine:
         votes = self._signer.votes_since(self.core.epoch, from_view) if self._signer is not None else ()
         certificates = self.core.retained_certificates()
         bodies = [block for each in sorted(self._logged_bodies) if (block := self._tree.body(each)) is not None]
-        entries: list[LogEntry] = [Born(genesis_hash=self._genesis_hash)]
+        entries: list[LogEntry] = [
+            Born(genesis_hash=self._genesis_hash),
+            Forgotten(epoch=self.core.epoch, view=self.core.final.view),
+        ]
         if self.core.recovered is not None:
             entries.append(Recovered(epoch=self.core.recovered[0], view=self.core.recovered[1]))
         entries.extend(BodyHeld(block=block) for block in bodies)
@@ -571,28 +591,19 @@ class Engine:
         self._wal.restart(entries)
         self._entries = []
 
-    def _replay(self, entries: Sequence[LogEntry]) -> None:
-        votes: list[Vote] = []
-        certificates: list[Certificate] = []
-        recovered: tuple[int, int] | None = None
-        for entry in entries:
-            match entry:
-                case VoteCast(vote=vote):
-                    if self._signer is not None and vote.validator == self._signer.id:
-                        self._signer.remember(vote)
-                        votes.append(vote)
-                case CertificateSeen(certificate=certificate):
-                    certificates.append(certificate)
-                case BodyHeld(block=block):
-                    if block.header.height > self._tree.tip.height:
-                        block_id = block.header.id()
-                        self._tree.add_body(block, block_id)
-                        self._logged_bodies.add(block_id)
-                case Recovered(epoch=epoch, view=view):
-                    recovered = (epoch, view)
-                case Born():
-                    pass
-        self.core.restore(votes, certificates, recovered)
+    def _replay(self, recalled: Recall) -> None:
+        for vote in recalled.votes:
+            assert self._signer is not None, "votes of ours are recalled by who we are"
+            self._signer.remember(vote)
+        for block in recalled.bodies:
+            if block.header.height > self._tree.tip.height:
+                block_id = block.header.id()
+                self._tree.add_body(block, block_id)
+                self._logged_bodies.add(block_id)
+        floor = recalled.signing_floor(self.core.epoch, self.core.final.view)
+        if floor != recalled.recovered:
+            log.warning("state_behind_log", epoch=self.core.epoch, hint="nothing is signed before it has caught up")
+        self.core.restore(recalled.votes, recalled.certificates, floor)
 
     def _stop(self, why: str) -> None:
         self.is_stopped = True

@@ -77,6 +77,7 @@ class TransactionReason(Reason):
     CLAIM_PENDING = "claim_pending", "One computation of a sender runs at a time: wait for the earlier one."
     SENDER_BARRED = "sender_barred", "The sender made a false claim on this node a short while ago."
     WORKER_BUSY = "worker_busy", "The node's queue of computations is full: try later."
+    NO_ROOM = "no_room", "The node's disk is nearly full and it takes nothing in: send it to another node, or later."
     EVICTED = "evicted", "The transaction made room for better-paying ones: send it again with a higher fee."
     # Failed: in a block, fee charged, everything else reverted.
     AMOUNT_OVERFLOW = "amount_overflow", "The sum is larger than any amount can be."
@@ -136,6 +137,7 @@ class RequestReason(Reason):
     TOO_MANY_REQUESTS = "too_many_requests", "Too many requests: wait as long as the answer's Retry-After says."
     TIMEOUT = "timeout", "The transaction is accepted but not final yet: ask again by its id."
     NOT_PERMITTED = "not_permitted", "The content is served to validators and its reviewers until it is accepted."
+    NO_ROOM = "no_room", "The node's disk is nearly full and it takes nothing in: ask another node, or later."
     SHUTTING_DOWN = "shutting_down", "The node is stopping."
     ERASED = "erased", "The content was erased; its hash and its tombstone remain."
     INTERNAL = "internal", "The node failed on this request; the failure is in its log."

@@ -26,15 +26,17 @@ from node.errors import (
     BlockRejected,
     MessageReason,
     MessageRejected,
-    StorageError,
+    RequestReason,
+    RequestRejected,
     TransactionReason,
     TransactionRejected,
 )
-from node.execution.block import Executed, genesis_block, genesis_layer
+from node.execution.block import Executed
 from node.execution.handover import Handover, load_handover
 from node.execution.transaction import Candidate
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
+from node.ledger import open_ledger
 from node.mempool import Mempool
 from node.modules.accounts import load_account
 from node.modules.validators import GOVERNING, REGISTRY, Registry
@@ -59,12 +61,11 @@ from node.p2p.messages import (
 )
 from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
+from node.room import Room
 from node.signer import Signer
-from node.state.store import StateStore
 from node.storage.blobs import BlobStore
-from node.storage.blocks import BlockStore, block_changes
+from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, Meta, column_key
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher, check_sync_response, make_sync_response
 from node.types.genesis import Genesis
@@ -88,6 +89,8 @@ SYNC_TIMEOUT_MS = 5_000
 SYNC_LAG_HEIGHTS = 2
 """A peer this far ahead is synced from at once; one that is less only when nothing moves."""
 MOST_EVIDENCE = 1_000
+ANSWERED_FROM_DISK = BlockRequest | SyncRequest | BlobRequest | StatusRequest
+"""What a paused node still does for others."""
 
 log = structlog.get_logger(__name__)
 
@@ -124,24 +127,6 @@ class FinalBlock:
     """Its own finalization, if it was finalised directly."""
 
 
-def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
-    """The state in a store; a new store begins with genesis. Raises: StorageError when it is another chain's."""
-    key = column_key(Column.META, bytes((Meta.GENESIS,)))
-    known = store.get(key)
-    if known is not None and known != genesis.hash():
-        raise StorageError(
-            f"the store belongs to the chain {known.hex()}, not to {genesis.hash().hex()}: "
-            f"use a data directory of its own for each chain"
-        )
-    state = StateStore(store)
-    if known is None:
-        layer = genesis_layer(state, genesis)
-        block = genesis_block(genesis, layer.root)
-        changes = block_changes(block, block.header.id(), (), None)
-        state.commit(0, layer, {**changes, key: genesis.hash()})
-    return state
-
-
 class Replica:
     """One node of the network."""
 
@@ -154,12 +139,15 @@ class Replica:
         wal: WriteAheadLog,
         consensus_key: PrivateKey | None,
         host: ReplicaHost,
+        room: Room | None = None,
     ) -> None:
+        """Without `room` the disk is taken to be large enough."""
         self.genesis = genesis
         self.genesis_hash = genesis.hash()
         self.host = host
         self._store = store
         self._wal = wal
+        self._room = room
         self._audit: Audit | None = None
         self.audited_height = 0
         """The last epoch's end at which every OPEN was accounted for."""
@@ -237,6 +225,10 @@ class Replica:
 
     def tick(self) -> None:
         """What happens now and then; every TICK_MS."""
+        if self._room is not None and self._room.look():
+            self._on_room()
+        if self.paused_for is not None:
+            return
         now_ms, peers = self.host.monotonic_ms(), self.host.peers()
         self._advance_audit()
         self._follow(now_ms)
@@ -265,6 +257,11 @@ class Replica:
         return max(self._heights.values(), default=self.tree.tip.height) - self.tree.tip.height
 
     @property
+    def paused_for(self) -> str | None:
+        """Why this node takes nothing in and signs nothing for now, and what to do; None when it takes part."""
+        return self._room.lack if self._room is not None else None
+
+    @property
     def log_size_bytes(self) -> int:
         """How large the write-ahead log is."""
         return self._wal.size_bytes
@@ -281,12 +278,16 @@ class Replica:
 
     def submit(self, data: bytes, on_done: OnDone) -> bytes:
         """Takes a transaction from the RPC; returns its id. Raises: TransactionRejected when refused at once."""
+        if self.paused_for is not None:
+            raise TransactionRejected(TransactionReason.NO_ROOM)
         transaction_id = self.intake.submit(data, None, self.host.monotonic_ms(), on_done)
         self.host.request_flush()
         return transaction_id
 
     def put_blobs(self, contents: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Takes contents from the RPC; returns their hashes."""
+        """Takes contents from the RPC; returns their hashes. Raises: RequestRejected when there is no room."""
+        if self.paused_for is not None:
+            raise RequestRejected(RequestReason.NO_ROOM)
         hashes = self.blobs.put(contents, self.host.wall_ms())
         self._on_blobs(hashes)
         self.host.request_flush()
@@ -305,6 +306,8 @@ class Replica:
 
     def on_message(self, peer: bytes, message: Message) -> None:
         """A peer's message. Raises: MessageRejected when it must not have been sent."""
+        if self.paused_for is not None and not isinstance(message, ANSWERED_FROM_DISK):
+            return
         match message:
             case Votes():
                 self.engine.on_votes(peer, message)
@@ -547,6 +550,17 @@ class Replica:
         )
         if validator is not None and is_proven:
             self.engine.feed(on.StatusReceived(validator=validator, epoch=status.epoch, view=status.view))
+
+    # Room on the disk.
+
+    def _on_room(self) -> None:
+        """The disk is nearly full, or has room again."""
+        if self.paused_for is not None:
+            self.flush()  # what was signed becomes durable and leaves: the reserve is for that
+            self.engine.pause()
+        else:
+            self.engine.resume()
+            self.host.broadcast(StatusRequest())
 
     # Helpers.
 

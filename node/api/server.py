@@ -57,6 +57,7 @@ _STATUS: dict[Reason, int] = {
     RequestReason.TOO_MANY_REQUESTS: 429,
     RequestReason.TIMEOUT: 504,
     RequestReason.NOT_PERMITTED: 403,
+    RequestReason.NO_ROOM: 507,
     RequestReason.SHUTTING_DOWN: 503,
     RequestReason.ERASED: 410,
     RequestReason.INTERNAL: 500,

@@ -11,7 +11,7 @@ from node.primitives.crypto import Hash, sha256
 from node.state import tree
 from node.state.view import Layer
 from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, Meta, column_key, height_key
+from node.storage.schema import HEIGHT_SIZE_BYTES, Column, Meta, column_key, height_key
 from node.storage.wal import LogPosition
 from node.types.transaction import Height
 
@@ -100,6 +100,11 @@ class StateStore:
         """How far the write-ahead log had come when a block became final last; a log behind it has forgotten votes."""
         data = self._store.get(_LOG_KEY)
         return None if data is None else decode(LogPosition, data)
+
+    def undo_heights(self) -> list[int]:
+        """Heights whose undo records are kept: without a gap up to the tip, unless a batch was lost between others."""
+        first, last = column_key(Column.UNDO, b""), column_key(Column.UNDO, b"\xff" * (HEIGHT_SIZE_BYTES + 1))
+        return [int.from_bytes(key[1:], "big") for key, _ in self._store.iterate(first, last)]
 
     def prove(self, key: bytes) -> tree.StateProof:
         """The proof of a state key's value, or of its absence, under the current root."""

@@ -1,7 +1,15 @@
-"""Key-value stores: LevelDB on disk, a dictionary in memory. Owns the plyvel library."""
+"""Key-value stores: LevelDB on disk, a dictionary in memory. Owns the plyvel library.
+
+A damaged byte is never served as a value: LevelDB is opened with paranoid checks, so that its log and its tables refuse
+what does not match its checksum, and each read verifies the block it comes from. Two things LevelDB itself passes over
+in silence are refused here before it opens: a directory that lost its `CURRENT` file, which it takes for a new store,
+and a hole of zeros in the middle of its log, after which it would go on with later batches.
+What nobody can tell from a crash is a log that ends early: the last batches are gone, the ones before are whole.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -12,6 +20,10 @@ from node.errors import StorageError
 WRITE_BUFFER_SIZE_BYTES = 8 * 2**20
 CACHE_SIZE_BYTES = 16 * 2**20
 BLOOM_FILTER_BITS = 10
+LOG_BLOCK_SIZE_BYTES = 32 * 2**10
+"""LevelDB's logs are blocks of this size; no record header crosses a block's end."""
+LOG_HEADER = struct.Struct("<IHB")
+"""Checksum, length and type of a record in LevelDB's logs."""
 
 
 class KeyValueStore(Protocol):
@@ -43,13 +55,18 @@ class LevelStore:
         # Start-up stays light: the command line imports this module without opening a store.
         import plyvel
 
+        self._directory = directory
         self._is_durable = is_durable
         self._error: type[Exception] = plyvel.Error
+        self._failure: str | None = None
+        """What went wrong at a write: after it nobody knows what is on the disk, so nothing is written any more."""
         directory.mkdir(parents=True, exist_ok=True)
+        _require_whole(directory)
         try:
             self._db = plyvel.DB(
                 str(directory),
                 create_if_missing=True,
+                paranoid_checks=True,
                 write_buffer_size=WRITE_BUFFER_SIZE_BYTES,
                 lru_cache_size=CACHE_SIZE_BYTES,
                 bloom_filter_bits=BLOOM_FILTER_BITS,
@@ -63,13 +80,15 @@ class LevelStore:
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
         try:
-            value: bytes | None = self._db.get(key)
+            value: bytes | None = self._db.get(key, verify_checksums=True)
         except self._error as error:
-            raise StorageError(f"cannot read the store: {error}. Move it away and let the node sync again.") from error
+            raise self._unreadable(error) from error
         return value
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Puts and deletes (None) together; returns once they are on disk."""
+        if self._failure is not None:
+            raise StorageError(self._failure)
         try:
             batch = self._db.write_batch(sync=self._is_durable)
             for key, value in changes.items():
@@ -79,16 +98,18 @@ class LevelStore:
                     batch.put(key, value)
             batch.write()
         except self._error as error:
-            raise StorageError(f"cannot write the store: {error}. Make room on the disk and start again.") from error
+            self._failure = f"cannot write the store: {error}. Make room on the disk and start again."
+            raise StorageError(self._failure) from error
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, in order."""
-        if not is_reverse:
-            forward: Iterator[tuple[bytes, bytes]] = self._db.iterator(start=start, stop=stop)
-            return forward
         # plyvel's reverse iterator loses an only entry that stands exactly on `start`.
-        backward: Iterator[tuple[bytes, bytes]] = self._db.iterator(stop=stop, reverse=True)
-        return takewhile(lambda entry: entry[0] >= start, backward)
+        options = {"stop": stop, "reverse": True} if is_reverse else {"start": start, "stop": stop}
+        try:
+            entries: Iterator[tuple[bytes, bytes]] = self._db.iterator(**options, verify_checksums=True)
+        except self._error as error:
+            raise self._unreadable(error) from error
+        return takewhile(lambda entry: entry[0] >= start, self._checked(entries))
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range."""
@@ -97,6 +118,17 @@ class LevelStore:
     def close(self) -> None:
         """Lets go of the files."""
         self._db.close()
+
+    def _checked(self, entries: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from entries
+        except self._error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"cannot read the store in {self._directory}: {error}. Move it away and let the node sync again."
+        )
 
 
 class MemoryStore:
@@ -127,3 +159,35 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _require_whole(directory: Path) -> None:
+    """Raises: StorageError for the damage that LevelDB passes over in silence."""
+    names = {path.name for path in directory.iterdir()}
+    if "CURRENT" not in names and any(name.endswith((".ldb", ".sst", ".log")) for name in names):
+        raise StorageError(
+            f"the store in {directory} has lost its file CURRENT: move the directory away and let the node sync again"
+        )
+    for name in sorted(names):
+        if name.endswith(".log") or name.startswith("MANIFEST-"):
+            place = _hole_in((directory / name).read_bytes())
+            if place is not None:
+                raise StorageError(
+                    f"{directory / name} has a hole at byte {place}: "
+                    f"move the directory {directory} away and let the node sync again"
+                )
+
+
+def _hole_in(data: bytes) -> int | None:
+    """Where zeros stand in the middle of a LevelDB log; zeros up to its end are what was never written."""
+    offset = 0
+    while offset + LOG_HEADER.size <= len(data):
+        left = LOG_BLOCK_SIZE_BYTES - offset % LOG_BLOCK_SIZE_BYTES
+        if left < LOG_HEADER.size:
+            offset += left
+            continue
+        _, length, kind = LOG_HEADER.unpack_from(data, offset)
+        if not length and not kind:
+            return offset if any(data[offset:]) else None
+        offset += LOG_HEADER.size + length
+    return None

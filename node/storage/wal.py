@@ -1,9 +1,10 @@
 """The validator's write-ahead log: what it signed, with the bodies it vouched for, and the certificates it saw.
 
 One record is one synced append: a length, a checksum, a checksum of these two, and a list of entries. So only the last
-record can be torn by a crash; it is cut off with a log line. Anything else that does not read is corruption and refuses
-to start: a log that guesses could sign twice. A failed sync is fatal and never retried: after it, nobody knows what is
-on the disk.
+record can be torn by a crash: it ends early, or in zeros from a sector's boundary on, and nothing that it holds was
+sent. It is cut off with a log line. Anything else that does not read is corruption and refuses to start, a last record
+of full length included: what it held may have been sent, and a log that guesses could sign twice. A failed write or
+sync is fatal and never retried: after it, nobody knows what is on the disk.
 
 A log that is put back from a copy reads as a whole one. `position` tells: the state notes with each final block how
 far the log had come, and a log that is behind that has forgotten votes. What this cannot tell: a copy that holds all
@@ -38,6 +39,12 @@ RECORD_SIZES = struct.Struct(">II")
 RECORD_HEADER = struct.Struct(">III")
 """Length and checksum of the payload, and the checksum of these: a length that was damaged must not reach past the end
 and make the rest of the log a torn tail."""
+NUMBER_DIGITS = 8
+"""Of a file's name."""
+SECTOR_SIZE_BYTES = 512
+"""A disk writes at least this much at once."""
+FEWEST_ZEROS = 16
+"""Fewer zeros at the end of a record may be its own."""
 LARGEST_FILE_SIZE_BYTES = 32 * 2**20
 """A file above this is replaced by a fresh one at the next chance."""
 MOST_ENTRIES = 100_000
@@ -97,7 +104,22 @@ class Recovered:
     """Nothing is signed in views of it up to this one."""
 
 
-LogEntry = Born | VoteCast | CertificateSeen | BodyHeld | Recovered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """A fresh file began here: earlier votes of ours are not in it, because the final block in the state covers them.
+
+    A state that is behind this was lost or put back: it would ask for votes that contradict the ones let go of.
+    """
+
+    TAG: ClassVar[int] = 5
+
+    epoch: Epoch
+    """The epoch."""
+    view: View
+    """The view of the last final block."""
+
+
+LogEntry = Born | VoteCast | CertificateSeen | BodyHeld | Recovered | Forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +167,11 @@ class FileLog:
     def __init__(self, directory: Path, genesis_hash: bytes) -> None:
         self._directory = directory
         self._genesis_hash = genesis_hash
-        directory.mkdir(parents=True, exist_ok=True)
+        self._failure: str | None = None
+        """What went wrong at a write: nothing is written any more."""
+        make_directory(directory)
         self._entries: list[LogEntry] = []
-        files = sorted(directory.glob("log-*"))
+        files = sorted(directory.glob("log-" + "[0-9]" * NUMBER_DIGITS))  # a copy kept beside the log is none of it
         # A crash between creating a file and removing the older one leaves both: the newer one is whole or useless.
         if len(files) > 1 and not self._is_usable(files[-1]):
             files.pop().unlink()
@@ -204,13 +228,20 @@ class FileLog:
 
     def close(self) -> None:
         """Lets go of the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:  # what could not be written then cannot be written now
+            if self._failure is None:
+                raise
 
     def _path(self, number: int) -> Path:
-        return self._directory / f"log-{number:08d}"
+        return self._directory / f"log-{number:0{NUMBER_DIGITS}d}"
 
     def _create(self, number: int) -> BinaryIO:
-        file = self._path(number).open("x+b")
+        try:
+            file = self._path(number).open("x+b")
+        except OSError as error:
+            raise self._fail(_UNWRITTEN, error) from error
         try:
             self._write(file, FILE_HEADER.pack(MAGIC, self._genesis_hash))
             self._sync(file)
@@ -245,28 +276,50 @@ class FileLog:
         return entries, offset
 
     def _write(self, file: BinaryIO, data: bytes) -> None:
+        if self._failure is not None:
+            raise StorageError(self._failure)
         try:
             file.write(data)
+            file.flush()
         except OSError as error:
-            raise StorageError(f"cannot write the log: {error}. Make room on the disk and start again.") from error
+            raise self._fail(_UNWRITTEN, error) from error
 
     def _sync(self, file: BinaryIO) -> None:
         try:
-            file.flush()
             os.fdatasync(file.fileno())
         except OSError as error:
-            raise StorageError(_UNSYNCED.format(error)) from error
+            raise self._fail(_UNSYNCED, error) from error
 
     def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            sync_directory(self._directory)
         except OSError as error:
-            raise StorageError(_UNSYNCED.format(error)) from error
-        finally:
-            os.close(descriptor)
+            raise self._fail(_UNSYNCED, error) from error
+
+    def _fail(self, sentence: str, error: OSError) -> StorageError:
+        self._failure = sentence.format(error)
+        return StorageError(self._failure)
 
 
+def make_directory(directory: Path) -> None:
+    """Makes a directory with its parents, so that it is still there after a power cut."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes durable which files a directory holds."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_UNWRITTEN = "cannot write the log: {}. Make room on the disk and start again."
 _UNSYNCED = "the log could not be synced: {}. Check the disk before starting again."
 
 
@@ -285,13 +338,22 @@ def _read_record(data: bytes, offset: int, path: Path) -> tuple[tuple[LogEntry, 
     payload = data[start : start + length]
     is_header_good = zlib.crc32(data[offset : offset + RECORD_SIZES.size]) == sizes_checksum
     if not is_header_good or len(payload) < length or zlib.crc32(payload) != checksum:
-        if is_header_good and start + length >= len(data):
+        is_short = is_header_good and len(payload) < length
+        is_last = is_header_good and start + length == len(data)
+        if is_short or (is_last and _ends_unwritten(data, start)):
             return None
         raise StorageError(
-            f"{path} is damaged at byte {offset}, before its end: restore it from a copy of this very disk, "
+            f"{path} is damaged at byte {offset}: restore it from a copy of this very disk, "
             f"or remove it and start as a wiped validator"
         )
     try:
         return decode(LogRecord, payload).entries, start + length
     except MessageRejected as error:
         raise StorageError(f"{path} holds a record of another version at byte {offset}: {error}") from error
+
+
+def _ends_unwritten(data: bytes, start: int) -> bool:
+    """Whether a payload that begins at `start` ends in sectors of zeros that the file system never wrote."""
+    written = max(start, len(data.rstrip(b"\0")))
+    boundary = -(-written // SECTOR_SIZE_BYTES) * SECTOR_SIZE_BYTES
+    return boundary + FEWEST_ZEROS <= len(data)

@@ -538,6 +538,26 @@ def test_vote_that_contradicts_one_inside_a_certificate_is_evidence():
     assert {report.evidence.first, report.evidence.second} == {vote(A, notarize(1, B1)), vote(A, notarize(1, B2))}
 
 
+def test_state_behind_the_log_signs_nothing_in_earlier_epochs_and_takes_its_own_votes_for_its_own():
+    desk = Desk(D, start=False)
+    desk.core.restore([], [], (2, 7))
+    desk.step(on.Start())
+    desk.step(on.WorkAvailable())
+    assert cast(desk.after(10 * DELTA_MS)) == []
+    assert not any(isinstance(each, out.Halt) for each in desk.votes(notarize(1, B1), D))
+    assert desk.core.is_recovering
+    assert desk.core.recovered == (2, 7)
+
+
+def test_validator_without_its_log_and_with_a_state_behind_what_it_recovered_keeps_the_later_floor():
+    desk = Desk(D, start=False, is_log_lost=True)
+    desk.core.restore([], [], (2, 7))
+    desk.step(on.Start())
+    effects = [each for who in (A, B, C) for each in desk.step(on.StatusReceived(validator=who, epoch=1, view=5))]
+    assert out.StoreRecovery(epoch=2, view=7) in effects
+    assert desk.core.recovered == (2, 7)
+
+
 def test_unknown_signature_of_our_own_stops_the_node():
     desk = Desk(D)
     effects = desk.votes(notarize(1, B1), D)

@@ -15,7 +15,7 @@ from consensus.views import Base
 from node import engine as module
 from node import proposal as tree_module
 from node.engine import KEPT_PROPOSAL_VIEWS, MOST_UNSYNCED_ENTRIES, Engine
-from node.errors import BlockReason, MessageReason, MessageRejected
+from node.errors import BlockReason, MessageReason, MessageRejected, StorageError
 from node.execution.block import Executed
 from node.modules.context import BlobRef
 from node.modules.datanets import Contribute
@@ -442,3 +442,20 @@ def test_recovery_at_an_epochs_end_covers_the_first_view_of_the_next_one(epoch: 
     desk.core.restore([], [], (1, 6))
     desk.step(on.Start())
     assert desk.core.is_recovering is is_silent
+
+
+def test_vote_whose_append_failed_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+
+    def fail(_entries: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(stage.log, "append", fail)
+    with pytest.raises(StorageError):
+        stage.world.run(2_000)
+    sent: list[object] = []
+    monkeypatch.setattr(stage.world.nodes["v0"].host, "broadcast", sent.append)
+    for _ in range(3):  # what still happens before the process has ended
+        with pytest.raises(StorageError, match="no room"):
+            stage.engine.flush()
+    assert sent == []

@@ -12,8 +12,9 @@ from functools import lru_cache
 from importlib import import_module
 
 from node import engine
+from node.ledger import open_ledger
 from node.modules.validators import GOVERNING
-from node.replica import Replica, open_ledger
+from node.replica import Replica
 from node.state.store import StateStore
 from node.storage.kv import MemoryStore
 from node.types.parameters import Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from node.errors import StorageError
-from node.storage.kv import KeyValueStore, LevelStore, MemoryStore
+from node.storage.kv import LOG_HEADER, KeyValueStore, LevelStore, MemoryStore
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -149,3 +149,94 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+
+
+def damaged(tmp_path: Path, pattern: str, act: Callable[[bytes], bytes]) -> Path:
+    """A store of some batches in a table and some in the log, with one of its files changed."""
+    directory = tmp_path / "db"
+    for batch in range(2):
+        store = LevelStore(directory)
+        for number in range(50):
+            store.write({f"{batch} {number:03}".encode(): bytes((number,)) * 100})
+        store.close()
+    path = max(directory.glob(pattern), key=lambda each: each.stat().st_size)
+    path.write_bytes(act(path.read_bytes()))
+    return directory
+
+
+def flipped(place: float) -> Callable[[bytes], bytes]:
+    def act(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[int(len(data) * place)] ^= 0x40
+        return bytes(changed)
+
+    return act
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5])
+def test_a_flipped_byte_of_a_table_is_never_served(tmp_path: Path, place: float) -> None:
+    store = LevelStore(damaged(tmp_path, "*.ldb", flipped(place)))
+    with pytest.raises(StorageError, match=r"cannot read the store in .* let the node sync again"):
+        list(store.iterate(b"", b"\xff"))
+    refused = 0
+    for number in range(50):
+        try:
+            assert store.get(f"0 {number:03}".encode()) == bytes((number,)) * 100
+        except StorageError:
+            refused += 1
+    assert refused > 0
+    store.close()
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5])
+def test_a_flipped_byte_in_the_middle_of_the_log_refuses_to_open(tmp_path: Path, place: float) -> None:
+    with pytest.raises(StorageError, match=r"cannot open the store in .* let the node sync again"):
+        LevelStore(damaged(tmp_path, "*.log", flipped(place)))
+
+
+def test_a_hole_of_zeros_in_the_log_refuses_to_open(tmp_path: Path) -> None:
+    """LevelDB itself leaves out the rest of the 32 KiB and goes on behind it, without a word."""
+
+    def act(data: bytes) -> bytes:
+        first = LOG_HEADER.size + LOG_HEADER.unpack_from(data)[1]
+        return data[:first] + bytes(LOG_HEADER.size) + data[first + LOG_HEADER.size :]
+
+    with pytest.raises(StorageError, match=r"000\d+.log has a hole at byte \d+: move the directory"):
+        LevelStore(damaged(tmp_path, "*.log", act))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
+def test_a_log_that_ends_early_gives_the_batches_before(tmp_path: Path, kept: float) -> None:
+    store = LevelStore(damaged(tmp_path, "*.log", lambda data: data[: int(len(data) * kept)]))
+    keys = [key for key, _ in store.iterate(b"1", b"2")]
+    assert keys == [f"1 {number:03}".encode() for number in range(len(keys))]
+    assert len(keys) < 50
+    assert len(list(store.iterate(b"0", b"1"))) == 50
+    store.close()
+
+
+def test_a_store_that_lost_its_current_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    directory = damaged(tmp_path, "*.log", bytes)
+    (directory / "CURRENT").unlink()
+    with pytest.raises(StorageError, match="has lost its file CURRENT"):
+        LevelStore(directory)
+
+
+def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> None:
+    store = LevelStore(tmp_path / "db")
+    store.write({b"a": b"1"})
+
+    class Full:
+        def write_batch(self, *, sync: bool) -> None:
+            raise store._error("No space left on device")
+
+    database, store._db = store._db, Full()
+    sentence = "cannot write the store: No space left on device. Make room on the disk and start again."
+    with pytest.raises(StorageError) as caught:
+        store.write({b"a": b"2"})
+    store._db = database
+    with pytest.raises(StorageError) as again:
+        store.write({b"b": b"3"})
+    assert (str(caught.value), str(again.value)) == (sentence, sentence)
+    assert store.get(b"a") == b"1"
+    store.close()

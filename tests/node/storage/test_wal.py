@@ -17,10 +17,12 @@ from node.primitives.crypto import sha256
 from node.storage.wal import (
     FILE_HEADER,
     RECORD_HEADER,
+    SECTOR_SIZE_BYTES,
     BodyHeld,
     Born,
     CertificateSeen,
     FileLog,
+    Forgotten,
     LogEntry,
     Recovered,
     VoteCast,
@@ -121,20 +123,24 @@ def test_zeros_where_the_file_system_never_wrote_are_cut(tmp_path: Path, zeros: 
     assert read(tmp_path) == flatten(RECORDS)
 
 
-def test_a_last_record_that_was_not_written_whole_is_cut(tmp_path: Path) -> None:
-    file = write(tmp_path, RECORDS)
-    data = bytearray(file.read_bytes())
-    data[-20:] = bytes(range(20))
-    file.write_bytes(data)
-    assert read(tmp_path) == flatten(RECORDS[:-1])
+def test_a_last_record_whose_end_was_never_written_is_cut(tmp_path: Path) -> None:
+    records = [*RECORDS, [certificate(view) for view in range(20)]]
+    file = write(tmp_path / "log", records)
+    whole = file.read_bytes()
+    start = len(write(tmp_path / "kept", RECORDS).read_bytes())
+    boundaries = range((start + RECORD_HEADER.size) // SECTOR_SIZE_BYTES + 1, len(whole) // SECTOR_SIZE_BYTES)
+    assert len(boundaries) >= 3
+    for sector in boundaries:
+        written = sector * SECTOR_SIZE_BYTES
+        file.write_bytes(whole[:written] + bytes(len(whole) - written))
+        assert read(tmp_path / "log") == flatten(RECORDS)
 
 
-def test_a_flipped_byte_anywhere_before_the_last_record_refuses_to_start(tmp_path: Path) -> None:
-    """A length that grew past the end must not be taken for a torn tail: every later vote would be forgotten."""
-    kept = len(write(tmp_path / "kept", RECORDS[:-1]).read_bytes())
+def test_a_flipped_byte_anywhere_refuses_to_start(tmp_path: Path) -> None:
+    """What the last record held may have been sent; a length that grew past the end must not be taken for a tear."""
     file = write(tmp_path / "log", RECORDS)
     whole = file.read_bytes()
-    for place in range(FILE_HEADER.size, kept):
+    for place in range(FILE_HEADER.size, len(whole)):
         for flip in (0x01, 0x80, 0xFF):
             data = bytearray(whole)
             data[place] ^= flip
@@ -144,8 +150,7 @@ def test_a_flipped_byte_anywhere_before_the_last_record_refuses_to_start(tmp_pat
             words = str(caught.value)
             assert words.startswith(f"{file} is damaged at byte "), place
             assert words.endswith(
-                ", before its end: restore it from a copy of this very disk, "
-                "or remove it and start as a wiped validator"
+                ": restore it from a copy of this very disk, or remove it and start as a wiped validator"
             )
             assert file.read_bytes() == bytes(data)
 
@@ -209,11 +214,47 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     log.close()
     monkeypatch.setattr(log, "_file", Full())
+    sentence = "cannot write the log: [Errno 28] No space left on device. Make room on the disk and start again."
     with pytest.raises(StorageError) as caught:
         log.append([nullify(1)])
-    assert str(caught.value) == (
-        "cannot write the log: [Errno 28] No space left on device. Make room on the disk and start again."
-    )
+    assert str(caught.value) == sentence
+    monkeypatch.undo()
+    with pytest.raises(StorageError) as again:  # there is room again, but nobody knows what is on the disk
+        log.append([nullify(2)])
+    assert str(again.value) == sentence
+
+
+def test_no_descriptor_left_at_a_restart_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain OSError would be taken for a connection's trouble, and the node would go on."""
+    log = FileLog(tmp_path, GENESIS_HASH)
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(StorageError, match=r"cannot write the log: .* Too many open files"):
+        log.restart([nullify(1)])
+    monkeypatch.undo()
+    log.close()
+    assert read(tmp_path) == []
+
+
+def test_a_copy_kept_beside_the_log_is_left_alone(tmp_path: Path) -> None:
+    file = write(tmp_path, RECORDS)
+    copy = tmp_path / "log-00000001.bak"
+    copy.write_bytes(file.read_bytes()[:60])
+    assert read(tmp_path) == flatten(RECORDS)
+    assert sorted(tmp_path.iterdir()) == [file, copy]
+
+
+def test_the_directory_is_synced_into_its_parents_when_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), real(descriptor)))
+    FileLog(tmp_path / "data" / "log", GENESIS_HASH).close()
+    assert synced[:2] == [tmp_path.stat().st_ino, (tmp_path / "data").stat().st_ino]
 
 
 NEEDED: list[LogEntry] = [BORN, BodyHeld(block=sample(Block)), nullify(8)]
@@ -333,6 +374,7 @@ def test_a_copy_put_back_and_a_log_made_anew_are_behind_the_position_of_the_log(
         behind.close()
 
 
-def test_what_a_recovery_left_open_is_replayed(tmp_path: Path) -> None:
-    write(tmp_path, [[Recovered(epoch=3, view=9), nullify(10)]])
-    assert read(tmp_path) == [Recovered(epoch=3, view=9), nullify(10)]
+def test_what_a_recovery_left_open_and_what_was_let_go_of_are_replayed(tmp_path: Path) -> None:
+    entries: list[LogEntry] = [Forgotten(epoch=2, view=4), Recovered(epoch=3, view=9), nullify(10)]
+    write(tmp_path, [entries])
+    assert read(tmp_path) == entries
