@@ -381,6 +381,10 @@ class Replica:
         self._blob_fetcher.want(hashes, first_peer)
         self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
 
+    def node_of(self, validator: bytes) -> bytes | None:
+        """The node a validator runs on."""
+        return self._peer_of.get(validator)
+
     def peer_of(self, validator: bytes) -> bytes | None:
         """The connected node a validator runs on."""
         peer = self._peer_of.get(validator)

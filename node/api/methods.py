@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from node.api import present, requests, views, views_chain
+from node.api import present, requests, views, views_chain, views_consensus
+from node.api.consensus_state import consensus_state
 from node.api.history import StoredBlock
 from node.api.live import Session
 from node.api.rpc import Later, Method, TransactionLate, TransactionRefused
@@ -40,8 +41,7 @@ READ_PROOF_HEIGHTS = 100
 
 def health(source: Source, _: requests.NoParameters) -> views.HealthView:
     """Whether the node does its work."""
-    problems = source.problems()
-    return views.HealthView(is_ready=not problems, reasons=problems)
+    return present.health(source.problems())
 
 
 def status(source: Source, _: requests.NoParameters) -> views.StatusView:
@@ -462,6 +462,12 @@ METHODS: Sequence[Method] = (
     Method(name="status", parameters=requests.NoParameters, result=views.StatusView, run=status),
     Method(name="genesis", parameters=requests.NoParameters, result=views.GenesisView, run=genesis),
     Method(name="net_info", parameters=requests.NoParameters, result=views.NetworkView, run=net_info),
+    Method(
+        name="consensus_state",
+        parameters=requests.NoParameters,
+        result=views_consensus.ConsensusStateView,
+        run=consensus_state,
+    ),
     Method(name="evidence", parameters=requests.NoParameters, result=views_chain.EvidenceList, run=evidence),
     Method(name="block", parameters=requests.BlockParameters, result=views_chain.BlockView, run=block),
     Method(
