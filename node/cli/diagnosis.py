@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -212,8 +212,8 @@ def own_node_id(home: Home) -> str:
     return "" if key is None else node_id_of(make_node_certificate(key)).hex()
 
 
-def _load_key(home: Home, file_name: str, *, is_needed: bool) -> Iterator[Finding]:
-    """Generator that yields findings and returns the key."""
+def _load_key(home: Home, file_name: str, *, is_needed: bool) -> Generator[Finding, None, PrivateKey | None]:
+    """The key, once the findings about it are given."""
     path = home.path / file_name
     try:
         key = home.load_key(file_name)
@@ -278,9 +278,7 @@ def _check_evenness() -> Finding:
         before = now
         worst_ms = max(worst_ms, abs(time.time() * 1000 - now * 1000 - began_ms))
     if worst_ms > LARGEST_CLOCK_STEP_MS:
-        return warn(
-            "clock", f"the wall clock jumped by {worst_ms:.0f} ms while watched", "let NTP slew it, not step it"
-        )
+        return warn("clock", f"the wall clock jumped by {worst_ms:.0f} ms while watched", "let NTP slew it")
     return ok("clock", "it runs evenly")
 
 
@@ -307,7 +305,7 @@ def _listener(port: int) -> str:
         }
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = {os.readlink(each) for each in (process / "fd").iterdir()}
+            links = {str(each.readlink()) for each in (process / "fd").iterdir()}
             if inodes & links:
                 return f"process {process.name} ({(process / 'comm').read_text().strip()})"
         except OSError:  # another user's, or gone

@@ -56,9 +56,7 @@ def check_log(home: Home, genesis_hash: bytes, noted: LogPosition | None) -> Ite
     files = log_files(home.data / "log")
     if not files:
         if is_validator:
-            advice = (
-                "it signs nothing until a quorum told where it stands; `openledger init --new-chain` if it never did"
-            )
+            advice = "it signs nothing until a quorum told where it stands; `init --new-chain` if it never did"
             yield warn("log", "there is none", advice)
         return
     newest = files[-1]
@@ -72,9 +70,7 @@ def check_log(home: Home, genesis_hash: bytes, noted: LogPosition | None) -> Ite
     votes = sum(isinstance(each, VoteCast) for each in entries)
     yield ok("log", f"{newest.name} holds {len(entries)} entries, {votes} votes of our own")
     if torn_bytes:
-        yield warn(
-            "log", f"its last {torn_bytes} bytes are torn", "the node cuts them off when it starts: nothing to do"
-        )
+        yield warn("log", f"its last {torn_bytes} bytes are torn", "nothing to do: the node cuts them off")
     if len(files) > 1:
         yield ok("log", f"{len(files) - 1} older files are left over from a crash; the node removes them")
     if is_validator and not any(isinstance(each, Born | VoteCast | Recovered) for each in entries):

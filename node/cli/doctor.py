@@ -29,9 +29,7 @@ GRAVE_REASONS = {"halted", "disk_full", "not_admitted"}
 @click.command()
 @HOME_OPTION
 @JSON_OPTION
-@click.option(
-    "--deep", "is_deep", is_flag=True, help="Hash every block and the whole state again (the node is stopped)."
-)
+@click.option("--deep", "is_deep", is_flag=True, help="Hash every block and the whole state again.")
 @click.option(
     "--other-home",
     "others",
