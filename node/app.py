@@ -26,6 +26,7 @@ from node.config import (
     CONSENSUS_KEY_FILE,
     NODE_KEY_FILE,
     REPORTER_KEY_FILE,
+    STATE_FILE,
     Config,
     ConfigError,
     Home,
@@ -45,6 +46,7 @@ from node.p2p.network import Callbacks, Network
 from node.primitives.codec import encode
 from node.primitives.crypto import are_valid_signatures
 from node.replica import TICK_MS, Replica
+from node.storage.export import read_values
 from node.storage.kv import LevelStore
 from node.storage.wal import FileLog
 from node.types.transaction import sign_transaction
@@ -115,6 +117,7 @@ class App:
             wal=self._wal,
             consensus_key=home.load_key(CONSENSUS_KEY_FILE),
             host=self,
+            load_fork=lambda: dict(read_values(home.path / STATE_FILE)),
         )
         self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
         self.index = Index(self._index_store, self.replica.blocks) if self._index_store is not None else None

@@ -20,17 +20,17 @@ from consensus.evidence import Evidence
 from consensus.types import Certificate
 from consensus.views import Final
 from node.audit import Audit
+from node.beginning import LoadFork, open_ledger
 from node.claims import Claims
 from node.engine import Engine, Host
 from node.errors import (
     BlockRejected,
     MessageReason,
     MessageRejected,
-    StorageError,
     TransactionReason,
     TransactionRejected,
 )
-from node.execution.block import Executed, genesis_block, genesis_layer
+from node.execution.block import Executed
 from node.execution.transaction import Candidate
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
@@ -59,11 +59,9 @@ from node.p2p.messages import (
 from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
 from node.signer import Signer
-from node.state.store import StateStore
 from node.storage.blobs import BlobStore
-from node.storage.blocks import BlockStore, block_changes
+from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, Meta, column_key
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher, check_sync_response, make_sync_response
 from node.types.genesis import Genesis
@@ -123,24 +121,6 @@ class FinalBlock:
     """Its own finalization, if it was finalised directly."""
 
 
-def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
-    """The state in a store; a new store begins with genesis. Raises: StorageError when it is another chain's."""
-    key = column_key(Column.META, bytes((Meta.GENESIS,)))
-    known = store.get(key)
-    if known is not None and known != genesis.hash():
-        raise StorageError(
-            f"the store belongs to the chain {known.hex()}, not to {genesis.hash().hex()}: "
-            f"use a data directory of its own for each chain"
-        )
-    state = StateStore(store)
-    if known is None:
-        layer = genesis_layer(state, genesis)
-        block = genesis_block(genesis, layer.root)
-        changes = block_changes(block, block.header.id(), (), None)
-        state.commit(0, layer, {**changes, key: genesis.hash()})
-    return state
-
-
 class Replica:
     """One node of the network."""
 
@@ -153,6 +133,7 @@ class Replica:
         wal: WriteAheadLog,
         consensus_key: PrivateKey | None,
         host: ReplicaHost,
+        load_fork: LoadFork | None = None,
     ) -> None:
         self.genesis = genesis
         self.genesis_hash = genesis.hash()
@@ -162,7 +143,7 @@ class Replica:
         self._audit: Audit | None = None
         self.audited_height = 0
         """The last epoch's end at which every OPEN was accounted for."""
-        self.state = open_ledger(store, genesis)
+        self.state = open_ledger(store, genesis, load_fork)
         self.blocks = BlockStore(store)
         self.blobs = BlobStore(blob_store)
         self.mempool = Mempool()
@@ -203,7 +184,7 @@ class Replica:
             blobs=self.blobs,
             run_aside=host.run_aside,
         )
-        self._keeper.catch_up(self.tree.tip.height)
+        self._keeper.catch_up(self.tree.tip.height, self.genesis.height)
         self.engine = Engine(
             genesis_hash=self.genesis_hash,
             signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,

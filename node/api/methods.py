@@ -130,7 +130,7 @@ async def blockchain(source: Source, parameters: requests.RangeParameters) -> vi
     """Headers of consecutive blocks, newest first."""
     tip = source.tip_height
     highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
-    lowest = max(0, highest - requests.MOST_HEADERS + 1)
+    lowest = max(source.replica.genesis.height, highest - requests.MOST_HEADERS + 1)
     if parameters.min_height is not None:
         lowest = max(lowest, parameters.min_height)
     found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
@@ -143,8 +143,9 @@ async def commit(source: Source, parameters: requests.BlockParameters) -> views_
     """A header and why it is final."""
     stored = await stored_block(source, parameters.height, parameters.id)
     height = stored.header.height
-    proof = await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height)) if height else None
-    if height and proof is None:
+    is_genesis = height == source.replica.genesis.height
+    proof = None if is_genesis else await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height))
+    if not is_genesis and proof is None:
         raise RequestRejected(RequestReason.NOT_FOUND, "no finalization is near enough above the block")
     return present.commit(stored.header, proof)
 
