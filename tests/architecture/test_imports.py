@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "node.worker",
         "node.audit",
         "node.observation",
+        "node.beginning",
     ),
     ("node.claims", "node.sync", "node.keeper"),
     ("node.waiting",),
