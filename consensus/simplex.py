@@ -118,7 +118,8 @@ class Simplex:
         state, notarized = self._views.known(self._view), self._views.known(self._views.highest_notarized)
         proposal = None if state is None else state.proposal
         entering, timers = self.entering_certificate, self._timers
-        needs_proof = proposal is not None or self.leader_of(self._view) == self.me
+        is_leader = self.leader_of(self._view) == self.me
+        is_own = is_leader and state is not None and VoteKind.NOTARIZE in state.own
         found = self._views.find_base(self._view) if proposal is None else self._views.check_ancestry(proposal)
         return Snapshot(
             epoch=self._epoch,
@@ -129,14 +130,14 @@ class Simplex:
             started_ms=timers.started_ms,
             hold_until_ms=timers.hold_until_ms,
             delta_ms=timers.delta_ms,
-            is_proposed=proposal is not None,
-            is_building=state is not None and state.is_building,
+            is_proposed=proposal is not None or is_own,
+            is_building=state is not None and state.is_building and not state.own,
             is_judging=state is not None and state.is_judging,
             verdict=None if state is None else state.verdict,
             voters={kind: frozenset() if state is None else state.tally.voters_of(kind) for kind in VoteKind},
             certificates=() if state is None else tuple(each.statement.kind for each in state.certificates()),
             entered_by=None if entering is None else entering.statement.kind,
-            lacking_view=found.view if needs_proof and isinstance(found, Lacking) else None,
+            lacking_view=found.view if (proposal is not None or is_leader) and isinstance(found, Lacking) else None,
             final_view=self.final.view,
             notarized_view=self._views.highest_notarized,
             finalizers=frozenset() if notarized is None else notarized.tally.voters_of(VoteKind.FINALIZE),

@@ -181,7 +181,8 @@ def _describe(standing: Standing) -> Iterable[str]:
     yield _proposal(snapshot)
     for kind in (VoteKind.NOTARIZE, VoteKind.NULLIFY):
         voters = snapshot.voters[kind]
-        yield f"It has {_votes(standing, kind, voters)}{_absentees(standing, voters)}."
+        silent = _absentees(standing, voters) if voters else ""
+        yield f"It has {_votes(standing, kind, voters)}{silent}."
     if snapshot.notarized_view > snapshot.final_view:
         votes = _votes(standing, VoteKind.FINALIZE, snapshot.finalizers)
         yield f"The block of view {snapshot.notarized_view} is notarized and has {votes}."
@@ -191,10 +192,10 @@ def _describe(standing: Standing) -> Iterable[str]:
         yield f"It waits for {wait}."
     reachable = sum(snapshot.powers[each] for each in standing.reachable)
     yield (
-        f"{standing.peer_count} nodes are connected; with this one they hold {reachable} of "
+        f"{_count(standing.peer_count, 'node')} connected; with this one they hold {reachable} of "
         f"{sum(snapshot.powers.values())} {_unit(snapshot)}."
     )
-    yield f"{standing.ready_transactions} transactions are ready; Δ is {snapshot.delta_ms} ms."
+    yield f"{_count(standing.ready_transactions, 'transaction')} ready; Δ is {snapshot.delta_ms} ms."
 
 
 def _is_idle(standing: Standing) -> bool:
@@ -213,6 +214,8 @@ def _decisive_kind(snapshot: Snapshot) -> VoteKind:
 def _proposal(snapshot: Snapshot) -> str:
     if not snapshot.is_proposed:
         return "We build its block." if snapshot.is_building else "No proposal is here."
+    if snapshot.leader == snapshot.me:
+        return "We proposed its block."
     words = {None: "it is not judged yet", Verdict.VALID: "it is valid", Verdict.INVALID: "it is invalid"}
     return f"The proposal is here: {words[snapshot.verdict]}."
 
@@ -259,6 +262,10 @@ def _absentees(standing: Standing, spoke: Iterable[bytes]) -> str:
     if gone:
         return f": {noun} {listed} {verb} not connected"
     return f": {noun} {listed} {'has' if len(names) == 1 else 'have'} not voted"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
 
 
 def _name(standing: Standing, validator: bytes) -> str:
