@@ -5,6 +5,7 @@ Each check gives findings, and changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -304,10 +305,15 @@ def _listener(port: int) -> str:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port
         }
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(each.readlink()) for each in (process / "fd").iterdir()}
-            if inodes & links:
+        with contextlib.suppress(OSError):  # another user's, or gone
+            if any(_target(each) in inodes for each in (process / "fd").iterdir()):
                 return f"process {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:  # another user's, or gone
-            continue
     return "a process of another user"
+
+
+def _target(link: Path) -> str:
+    """What a descriptor stands for; it may be closed by now."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""

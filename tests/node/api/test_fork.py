@@ -13,7 +13,7 @@ from node.config import ConfigError
 from node.errors import StorageError, TransactionReason, TransactionRejected
 from node.modules.accounts import Transfer, load_account
 from node.modules.datanets import DATANETS
-from node.modules.governance import PROPOSALS, ProposalStatus
+from node.modules.governance import PROPOSALS, Proposal, ProposalStatus
 from node.modules.holdouts import EPOCH_SEEDS
 from node.modules.supply import SUPPLY
 from node.modules.validators import GOVERNING, PAST_SETS, REGISTRY, UPCOMING, epoch_key
