@@ -7,10 +7,11 @@ read the keys beside it. One line of JSON in, one line out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,20 @@ class Control:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listens. A node runs without it where the path is too long for the system."""
-        if len(os.fsencode(self._path)) > LONGEST_PATH_BYTES:
-            log.warning("no_control_socket", path=str(self._path), hint="the path is too long; SIGHUP still works")
-            return
+        """Listens. A node runs without it where the system does not let it."""
         self._path.unlink(missing_ok=True)  # left by a node that was killed; the lock says that it is gone
+        sock = socket.socket(socket.AF_UNIX)
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=LARGEST_LINE_SIZE_BYTES)
+            with _short(self._path) as name:
+                sock.bind(name)
+        except OSError as error:
+            sock.close()
+            log.warning("no_control_socket", path=str(self._path), error=str(error), hint="SIGHUP still works")
+            return
         finally:
             os.umask(mask)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=LARGEST_LINE_SIZE_BYTES)
 
     async def stop(self) -> None:
         """Closes the door."""
@@ -79,13 +84,27 @@ class Control:
             return {"error": str(error)}
 
 
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name of a path that the system takes for a socket: a long one goes by way of its directory's descriptor."""
+    if len(os.fsencode(path)) <= LONGEST_PATH_BYTES:
+        yield os.fspath(path)
+        return
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)
+
+
 def ask(data: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Asks the node that runs on a data directory. Raises: NetworkError saying what to do."""
     path = data / SOCKET_FILE
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(TIMEOUT_S)
         try:
-            sock.connect(os.fspath(path))
+            with _short(path) as name:
+                sock.connect(name)
             sock.sendall(json.dumps(request).encode() + b"\n")
             with sock.makefile("rb") as answers:
                 answer = json.loads(answers.readline(LARGEST_LINE_SIZE_BYTES))

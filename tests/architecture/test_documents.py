@@ -181,9 +181,8 @@ def validators() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_containers_are_the_devnets_validators() -> None:
     assert [name for name, _ in validators()] == [f"node{number}" for number in range(1, VALIDATORS + 1)]
-    assert [place.endpoint for place in container_places()] == [
-        f"{name}:{P2pConfig().port}" for name, _ in validators()
-    ]
+    expected = [f"{name}:{P2pConfig().port}" for name, _ in validators()]
+    assert [place.endpoint for place in container_places()] == expected
 
 
 def test_a_containers_command_exists_and_its_home_is_in_a_volume() -> None:
@@ -217,9 +216,8 @@ def test_homes_are_made_by_a_command_that_makes_them(tmp_path: Any) -> None:
         config = Home(node.home).load_config()
         assert (config.api.host, config.api.port) == ("0.0.0.0", ApiConfig().port)
         assert (config.p2p.host, config.p2p.port) == ("0.0.0.0", P2pConfig().port)
-    assert [each.node.endpoint for each in devnet.genesis.validators] == [
-        place.endpoint for place in container_places()
-    ]
+    endpoints = [each.node.endpoint for each in devnet.genesis.validators]
+    assert endpoints == [place.endpoint for place in container_places()]
 
 
 def test_the_image_runs_the_real_command_line() -> None:

@@ -194,10 +194,9 @@ def test_a_chain_that_lost_its_quorum_goes_on_with_new_validators(
         paid = client.submit_and_wait(alice, Transfer(recipient=bob.address, amount_units=1))
         assert paid.height > done.height
         assert int(client.account(bob.address).balance_units) == 10**15 + 12_346
-        with pytest.raises(CallFailed, match="bad_signature"):
-            [answer] = client.broadcast([replayed])
-            assert isinstance(answer, CallFailed)
-            raise answer
+        [answer] = client.broadcast([replayed])
+        assert isinstance(answer, CallFailed)
+        assert answer.reason == "bad_signature", "it was signed for the old chain"
         conserved = client.get(dict, "/stats")["conservation"]
         assert conserved["is_ok"], conserved
         wait_until(lambda: client.call("health")["is_ready"])

@@ -73,8 +73,16 @@ async def test_a_line_that_never_ends_is_dropped(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_a_path_too_long_for_the_system_does_not_keep_a_node_from_running(tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_sockets_name_works_all_the_same(tmp_path: Path) -> None:
     data = tmp_path / ("d" * 120)
     data.mkdir()
     async with listening(data):
-        assert list(data.iterdir()) == []
+        assert await asked(data, {"command": "tell"}) == {"got": {}}
+        assert stat.S_IMODE((data / SOCKET_FILE).stat().st_mode) == 0o600
+
+
+async def test_a_directory_that_takes_no_socket_does_not_keep_a_node_from_running(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("/proc")  # where nobody can make a file
+    async with listening(tmp_path / "data"):
+        with pytest.raises(NetworkError, match="no node answers"):
+            await asked(tmp_path / "data", {"command": "tell"})
