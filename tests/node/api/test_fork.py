@@ -160,15 +160,27 @@ def test_an_open_proposal_does_not_outlive_those_it_was_put_to(story: Story) -> 
     assert (PROPOSALS.get(begun, bytes(32)), PROPOSALS.get(begun, key)) == (None, decided)
 
 
-def test_a_chain_that_broke_off_between_two_epochs_keeps_the_seed_of_the_first(story: Story) -> None:
+@pytest.mark.parametrize("is_between", [False, True])
+async def test_the_seed_of_the_last_whole_epoch_is_not_lost_wherever_the_chain_broke_off(
+    story: Story, is_between: bool
+) -> None:
+    """An epoch's seed is the id of its last block; the next epoch's first block writes it, here or there."""
+    async with serving(Node(story.chain, story.disk)) as client:
+        node = client.node
+        await node.mine()
+        while (GOVERNING.get(node.replica.state).first_height == node.height + 1) != is_between:
+            await node.mine()
+        tip_id, epoch = node.replica.tree.tip_id, GOVERNING.get(node.replica.state).epoch
+        first_height = GOVERNING.get(node.replica.state).first_height
     genesis, values = forked(story, "asker")
-    fork = genesis.forks[0]
-    governing = GOVERNING.get(open_ledger(story.disk.store, story.chain.genesis))
+    assert (genesis.forks[0].block_id, genesis.forks[0].epoch) == (tip_id, epoch)
     state = open_ledger(MemoryStore(), genesis, lambda: values)
-    if fork.height < governing.first_height:
-        assert EPOCH_SEEDS.need(state, epoch_key(fork.epoch - 1)).block_id == fork.block_id
-    else:
-        assert EPOCH_SEEDS.get(state, epoch_key(fork.epoch)) is None, "the next chain's first block writes it"
+    last_id = tip_id if is_between else client.node.replica.blocks.block(first_height - 1).header.id()  # type: ignore[union-attr]
+    assert EPOCH_SEEDS.need(state, epoch_key(epoch - 1)).block_id == last_id
+    async with serving(Continued(story, genesis, values)) as client:
+        first_id = client.node.replica.tree.tip_id
+        await client.node.mine()
+        assert EPOCH_SEEDS.need(client.node.replica.state, epoch_key(epoch)).block_id == first_id
 
 
 def test_the_check_before_writing_begins_the_chain_and_adds_it_up(story: Story) -> None:
