@@ -174,6 +174,7 @@ def list_days(source: Source, parameters: requests.DaysQuery) -> list[views.DayV
 async def follow_blocks(source: Source, parameters: requests.EventsQuery) -> AsyncGenerator[bytes]:
     """Final blocks as server-sent events: `block` events whose id is the height."""
     height = source.tip_height if parameters.from_height is None else parameters.from_height
+    height = max(height, source.replica.genesis.height)
     yield b"retry: 1000\n\n"
     while not source.is_stopping:
         while height <= source.tip_height:

@@ -326,7 +326,10 @@ def get_blob(source: Source, parameters: requests.ContentParameters) -> views.Bl
 def subscribe(source: Source, session: Session, parameters: requests.SubscribeParameters) -> views.SubscriptionView:
     """Begins to tell of final blocks, transactions or payments."""
     address = None if parameters.address is None else address_of(parameters.address)
-    subscription = source.hub.subscribe(session, parameters.topic, address, parameters.from_height)
+    from_height = parameters.from_height
+    if from_height is not None:  # a chain that continues another one has no blocks of it
+        from_height = max(from_height, source.replica.genesis.height)
+    subscription = source.hub.subscribe(session, parameters.topic, address, from_height)
     return views.SubscriptionView(subscription=subscription)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from node.storage.schema import Prefix
 from node.types.genesis import Genesis, GenesisValidator
 from node.types.validator import NodeEntry
 from tests.factories import Chain, make_key
-from tests.node.api.host import Disk, Node, serving
+from tests.node.api.host import WAIT_S, Client, Disk, Node, serving
 from tests.node.api.story import Story
 
 TIME_MS = 1_900_000_000_000
@@ -67,6 +68,19 @@ class Continued(Node):
         super().__init__(continued_chain(story, genesis, "asker"), disk)
 
 
+async def first_heights(client: Client) -> tuple[int, int]:
+    """The first block told to who follows from the very beginning: over the WebSocket, and by event stream."""
+    async with client.session.ws_connect(client.node.url + "/websocket") as socket, asyncio.timeout(WAIT_S):
+        call = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"topic": "blocks", "from_height": 0}}
+        await socket.send_json(call)
+        while "params" not in (news := await socket.receive_json()):
+            pass
+    async with client.session.get(client.node.url + "/api/v1/events?from_height=0") as stream, asyncio.timeout(WAIT_S):
+        while not (line := await stream.content.readline()).startswith(b"id:"):
+            pass
+    return news["params"]["result"]["height"], int(line.removeprefix(b"id:"))
+
+
 async def test_the_new_chain_makes_blocks_and_everything_owned_is_still_there(story: Story) -> None:
     old = open_ledger(story.disk.store, story.chain.genesis)
     genesis, values = forked(story, "asker")
@@ -94,6 +108,7 @@ async def test_the_new_chain_makes_blocks_and_everything_owned_is_still_there(st
         commit = await client.call("commit", height=story.height)
         assert (commit["certificate"], commit["descendants"]) == (None, [])
         assert (await client.call("blockchain"))["headers"][-1]["height"] == story.height
+        assert await first_heights(client) == (story.height, story.height)
 
 
 async def test_an_epoch_of_the_new_chain_ends_and_its_ledger_adds_up(story: Story) -> None:
