@@ -8,20 +8,20 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from attribution.request import TABLES_HASHES
 from node.__main__ import cli
 from node.app import lock_data
 from node.beginning import open_ledger
 from node.cli.diagnosis import Level
 from node.cli.doctor import examine
 from node.config import CONSENSUS_KEY_FILE, NODE_KEY_FILE, ApiConfig, Config, Home, P2pConfig, save_genesis
-from node.execution.block import build_block
+from node.execution.block import build_block, genesis_block
 from node.modules.accounts import EMPTY_ACCOUNT
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey, make_node_certificate
@@ -30,6 +30,7 @@ from node.storage.blocks import block_changes
 from node.storage.kv import LevelStore
 from node.storage.schema import Column, column_key, height_key
 from node.storage.wal import Born, FileLog, log_files
+from node.types.genesis import EngineEntry
 from node.types.validator import NodeEntry
 from tests.factories import make_chain, make_key
 from tests.node.ledger import Shelf
@@ -43,18 +44,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@cache
-def template() -> Path:
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A validator's home with a short real chain, a log, and everything as it should be."""
-    import tempfile
-
-    home = Home(Path(tempfile.mkdtemp(prefix="doctor-test-")))
+    home = Home(tmp_path_factory.mktemp("patient"))
     chain = make_chain(powers=(1,))
     node_key = make_key("node of the doctor's patient")
     entry = NodeEntry(name="patient", certificate=make_node_certificate(node_key), endpoint="")
-    from attribution.request import TABLES_HASHES
-    from node.types.genesis import EngineEntry
-
     genesis = replace(
         chain.genesis,
         time_ms=time.time_ns() // 1_000_000 - 60_000,
@@ -69,8 +65,6 @@ def template() -> Path:
     log.append([Born(genesis_hash=genesis.hash())])
     store = LevelStore(home.data / "state")
     state = open_ledger(store, genesis)
-    from node.execution.block import genesis_block
-
     parent = genesis_block(genesis, state.root).header
     for view in range(1, BLOCKS + 1):
         done = build_block(
@@ -94,8 +88,8 @@ def template() -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    shutil.copytree(template(), tmp_path / "home")
+def home(tmp_path: Path, template: Path) -> Home:
+    shutil.copytree(template, tmp_path / "home")
     return Home(tmp_path / "home")
 
 
@@ -214,7 +208,7 @@ def test_a_log_that_forgot_or_is_gone_is_a_warning(home: Home) -> None:
     assert troubles(home) == [(Level.WARN, "log", "there is none")]
 
 
-def test_keys_that_are_open_missing_strange_or_shared_are_named(home: Home, tmp_path: Path) -> None:
+def test_keys_that_are_open_missing_strange_or_shared_are_named(home: Home, tmp_path: Path, template: Path) -> None:
     (home.path / NODE_KEY_FILE).chmod(0o644)
     assert any(level is Level.FAIL and "is readable by others" in words for level, _, words in troubles(home))
     (home.path / NODE_KEY_FILE).unlink()
@@ -227,9 +221,9 @@ def test_keys_that_are_open_missing_strange_or_shared_are_named(home: Home, tmp_
     assert any("does not know this node" in words for words in said)
     assert any("is not in the validator set" in words for words in said)
     twin = Home(tmp_path / "twin")
-    shared = troubles(Home(template()), others=(twin,))
+    shared = troubles(Home(template), others=(twin,))
     assert shared == [(Level.FAIL, "keys", f"{twin.path} has the same consensus key")]
-    assert troubles(Home(template()), others=(home,)) == []
+    assert troubles(Home(template), others=(home,)) == []
 
 
 def test_a_port_somebody_has_is_named_with_who_has_it(home: Home) -> None:
