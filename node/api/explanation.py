@@ -113,9 +113,10 @@ def _conclude(standing: Standing) -> tuple[Situation, str]:
         return Situation.DISK_FULL, "This node's disk is full: it does not vote until there is room."
     if is_member and snapshot.is_log_lost:
         heard = _power(standing, snapshot.statuses)
+        gone = _list(standing, set(snapshot.powers) - standing.reachable, "is not connected", "are not connected")
         return Situation.LOG_LOST, (
             f"This validator's log was lost, and it signs nothing until a quorum of the others told where they stand: "
-            f"{heard} did{_absentees(standing, snapshot.statuses)}."
+            f"{heard} did{gone and f': {gone}'}."
         )
     if standing.is_catching_up:
         return Situation.CATCHING_UP, f"This node is {standing.lag_heights} blocks behind its peers and fetches them."
@@ -125,12 +126,12 @@ def _conclude(standing: Standing) -> tuple[Situation, str]:
             f"Nothing waits for a block: the chain is idle, and the next empty block is due in {due_s:.1f} s."
         )
     if is_moving:
-        muted = snapshot.sign_floor >= snapshot.view and is_member
-        also = f" This validator signs nothing up to view {snapshot.sign_floor}: its log was lost." if muted else ""
         return Situation.MOVING, (
-            f"Blocks become final: height {standing.height} did {standing.seconds_since_final:.1f} s ago.{also}"
+            f"Blocks become final: height {standing.height} did {standing.seconds_since_final:.1f} s ago."
+            f"{_muted(snapshot)}"
         )
-    return _conclude_stuck(standing)
+    situation, conclusion = _conclude_stuck(standing)
+    return situation, conclusion + _muted(snapshot)
 
 
 def _conclude_stuck(standing: Standing) -> tuple[Situation, str]:
@@ -198,6 +199,13 @@ def _describe(standing: Standing) -> Iterable[str]:
     yield f"{_count(standing.ready_transactions, 'transaction')} ready; Δ is {snapshot.delta_ms} ms."
 
 
+def _muted(snapshot: Snapshot) -> str:
+    """That this validator keeps silent in the view, because it may have spoken in it before its log was lost."""
+    if snapshot.me not in snapshot.powers or snapshot.sign_floor < snapshot.view:
+        return ""
+    return f" This validator signs nothing up to view {snapshot.sign_floor}: its log was lost."
+
+
 def _is_idle(standing: Standing) -> bool:
     snapshot = standing.snapshot
     is_quiet = snapshot.started_ms is None and snapshot.unfinal_since_ms is None
@@ -249,19 +257,21 @@ def _unit(snapshot: Snapshot) -> str:
 
 
 def _absentees(standing: Standing, spoke: Iterable[bytes]) -> str:
-    """Who did not speak: those that are not connected if there are any, else everybody else."""
-    silent = [each for each in sorted(standing.snapshot.powers) if each not in set(spoke)]
-    if not silent:
+    """Who did not speak: those that are not connected, and those that are."""
+    silent = set(standing.snapshot.powers) - set(spoke)
+    gone = _list(standing, silent - standing.reachable, "is not connected", "are not connected")
+    mute = _list(standing, silent & standing.reachable, "has not voted", "have not voted")
+    return f": {', and '.join(filter(None, (gone, mute)))}" if silent else ""
+
+
+def _list(standing: Standing, validators: set[bytes], one: str, many: str) -> str:
+    """`validators A and B are not connected`; nothing of nobody."""
+    names = sorted(_name(standing, each) for each in validators)
+    if not names:
         return ""
-    gone = [each for each in silent if each not in standing.reachable]
-    named = gone or silent
-    names = sorted(_name(standing, each) for each in named)
     shown = names[:MOST_NAMED] + ([f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else [])
     listed = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-    noun, verb = ("validator", "is") if len(names) == 1 else ("validators", "are")
-    if gone:
-        return f": {noun} {listed} {verb} not connected"
-    return f": {noun} {listed} {'has' if len(names) == 1 else 'have'} not voted"
+    return f"validator {listed} {one}" if len(names) == 1 else f"validators {listed} {many}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -103,7 +103,7 @@ CASES = {
         Situation.LEADER_SILENT,
         (
             "View 7 of epoch 3 has no proposal: its leader B is not connected; it has 2 of 3 needed votes to nullify: "
-            "validator B is not connected."
+            "validator B is not connected, and validator D has not voted."
         ),
     ),
     "leader silent": (
@@ -146,6 +146,14 @@ CASES = {
         said({"seconds_since_final": 0.1}, is_proposed=True, sign_floor=9),
         Situation.MOVING,
         "Blocks become final: height 120 did 0.1 s ago. This validator signs nothing up to view 9: its log was lost.",
+    ),
+    "its log was lost, and its silence is felt in the next epoch's first view": (
+        said({"reachable": some("ABD")}, view=1, sign_floor=1, is_proposed=True, voters=votes("BD", "BD")),
+        Situation.VOTING,
+        (
+            "View 1 of epoch 3 has 2 of 3 needed votes to nullify: validator C is not connected, and validator A has "
+            "not voted. This validator signs nothing up to view 1: its log was lost."
+        ),
     ),
     "behind": (
         said({"is_catching_up": True, "lag_heights": 300}),
@@ -215,7 +223,9 @@ def test_a_hundred_missing_validators_are_not_all_named() -> None:
         reachable=frozenset({bytes(20)}),
     )
     conclusion = explain(standing).conclusion
-    assert conclusion.endswith(f"v0{MOST_NAMED} and {99 - MOST_NAMED} more are not connected.")
+    assert conclusion.endswith(
+        f"v0{MOST_NAMED} and {99 - MOST_NAMED} more are not connected, and validator v00 has not voted."
+    )
 
 
 @pytest.mark.parametrize(("total", "needed"), [(1, 1), (3, 3), (4, 3), (6, 5), (7, 5), (100, 67)])
