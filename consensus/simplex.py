@@ -18,6 +18,7 @@ from consensus.effects import Effect, NullifyReason
 from consensus.inputs import Input, Verdict
 from consensus.leader import leader_cycle, leader_of
 from consensus.quorum import Quorum
+from consensus.snapshot import Snapshot
 from consensus.timers import Timers
 from consensus.types import NO_BLOCK, Certificate, Proposal, Statement, ValidatorSet, Vote, VoteKind
 from consensus.view import ViewState
@@ -105,6 +106,51 @@ class Simplex:
     def is_recovering(self) -> bool:
         """Whether nothing is signed in the current view because our log is lost (rule 10)."""
         return self.is_log_lost or self._view <= self._sign_floor
+
+    @property
+    def delta_ms(self) -> int:
+        """Δ in force, grown after failed windows."""
+        return self._timers.delta_ms
+
+    @property
+    def absent(self) -> tuple[bytes, ...]:
+        """Validators that gave no vote in the last views that a quorum voted in, sorted."""
+        return tuple(each for each in sorted(self._quorum.power_of) if self._attendance.is_absent(each))
+
+    def snapshot(self) -> Snapshot:
+        """Where the machine stands, for people."""
+        state, notarized = self._views.known(self._view), self._views.known(self._views.highest_notarized)
+        proposal = None if state is None else state.proposal
+        entering, timers = self.entering_certificate, self._timers
+        is_leader = self.leader_of(self._view) == self.me
+        is_own = is_leader and state is not None and VoteKind.NOTARIZE in state.own
+        found = self._views.find_base(self._view) if proposal is None else self._views.check_ancestry(proposal)
+        return Snapshot(
+            epoch=self._epoch,
+            view=self._view,
+            me=self.me,
+            leader=self.leader_of(self._view),
+            entered_ms=timers.entered_ms,
+            started_ms=timers.started_ms,
+            hold_until_ms=timers.hold_until_ms,
+            delta_ms=timers.delta_ms,
+            is_proposed=proposal is not None or is_own,
+            is_building=state is not None and state.is_building and not state.own,
+            is_judging=state is not None and state.is_judging,
+            verdict=None if state is None else state.verdict,
+            voters={kind: frozenset() if state is None else state.tally.voters_of(kind) for kind in VoteKind},
+            certificates=() if state is None else tuple(each.statement.kind for each in state.certificates()),
+            entered_by=None if entering is None else entering.statement.kind,
+            lacking_view=found.view if (proposal is not None or is_leader) and isinstance(found, Lacking) else None,
+            final_view=self.final.view,
+            notarized_view=self._views.highest_notarized,
+            finalizers=frozenset() if notarized is None else notarized.tally.voters_of(VoteKind.FINALIZE),
+            unfinal_since_ms=timers.unfinal_since_ms,
+            is_log_lost=self.is_log_lost,
+            statuses=frozenset(self._statuses or ()),
+            sign_floor=self._sign_floor,
+            powers=dict(self._quorum.power_of),
+        )
 
     def leader_of(self, view: int) -> bytes:
         """The leader of a view of this epoch."""

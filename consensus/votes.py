@@ -47,6 +47,10 @@ class VoteTally:
         """Whether a validator's vote of a kind is known."""
         return any(vote.statement.kind is kind for vote in self._by_validator.get(validator, ()))
 
+    def voters_of(self, kind: VoteKind) -> frozenset[bytes]:
+        """Validators of which a vote of a kind is known."""
+        return frozenset(each for each in self._by_validator if self.has_voted(each, kind))
+
     def votes_of(self, validator: bytes) -> tuple[Vote, ...]:
         """A validator's votes of this view, in the order they came."""
         return tuple(self._by_validator.get(validator, ()))

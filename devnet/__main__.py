@@ -13,7 +13,7 @@ import click
 
 from devnet.launcher import Launcher, LaunchError
 from devnet.stage import Stage, StoryError
-from devnet.topology import FIRST_PORT, Devnet, NotADevnetError, open_devnet
+from devnet.topology import FIRST_PORT, Devnet, NotADevnetError, container_places, open_devnet
 from node.errors import OpenLedgerError
 from node.primitives.address import format_address
 
@@ -87,6 +87,17 @@ def cli(
     if not is_good:
         click.echo("the story did not hold: see the lines with FAIL", err=True)
         sys.exit(1)
+
+
+@cli.command()
+@DIRECTORY_OPTION
+def homes(directory: Path) -> None:
+    """Make the homes of four validators that run in containers (devnet/compose.yaml); start nothing."""
+    devnet, is_new = open_devnet(directory, places=container_places())
+    names = ", ".join(node.name for node in devnet.nodes)
+    click.echo(
+        f"{'made' if is_new else 'found'} {names} of the chain {devnet.genesis.hash().hex()[:16]} in {directory}"
+    )
 
 
 def _print_addresses(devnet: Devnet) -> None:

@@ -17,6 +17,7 @@ from node.__main__ import main
 from node.config import Config, Home
 from node.engine import Engine
 from node.execution.transaction import Candidate, read_transaction
+from node.logs import Logs
 from node.proposal import Parent
 
 LIE_FILE = "lie.hex"
@@ -26,8 +27,8 @@ LIED_FILE = "lied.json"
 class LyingApp(node.app.App):
     """A node whose proposals can be made to lie."""
 
-    def __init__(self, home: Home, config: Config) -> None:
-        super().__init__(home, config)
+    def __init__(self, home: Home, config: Config, logs: Logs) -> None:
+        super().__init__(home, config, logs)
         self._lies = Lies(home.path, self.replica.genesis_hash)
         self._lies.corrupt(self.replica.engine)
 

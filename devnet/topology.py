@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,18 @@ ROLES = {
 
 class NotADevnetError(Exception):
     """A directory is not a devnet's; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a validator runs."""
+
+    host: str
+    """Address it listens on."""
+    p2p_port: int
+    api_port: int
+    endpoint: str
+    """Where the others reach it."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +136,16 @@ class Devnet:
 
 
 def open_devnet(
-    directory: Path, *, is_reset: bool = False, bench_accounts: int = 0, first_port: int = FIRST_PORT
+    directory: Path,
+    *,
+    is_reset: bool = False,
+    bench_accounts: int = 0,
+    first_port: int = FIRST_PORT,
+    places: Sequence[Place] = (),
 ) -> tuple[Devnet, bool]:
     """The devnet in a directory, made if it is not there. Returns it and whether it is new.
+
+    Its validators run on loopback, on ports from `first_port` on, unless their places are given.
 
     Raises: NotADevnetError when something else lies in the directory: it is neither deleted nor written to.
     """
@@ -136,7 +156,7 @@ def open_devnet(
         shutil.rmtree(directory)
     is_new = not keys_file.exists()
     if is_new:
-        _make(directory, bench_accounts, first_port)
+        _make(directory, bench_accounts, places or loopback_places(first_port))
     raw = json.loads(keys_file.read_text())
     accounts = {name: PrivateKey(bytes.fromhex(seed)) for name, seed in raw["accounts"].items()}
     operators = tuple(PrivateKey(bytes.fromhex(seed)) for seed in raw["operators"])
@@ -162,7 +182,23 @@ def free_ports(count: int, first: int) -> list[int]:
     return found
 
 
-def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
+def loopback_places(first_port: int) -> tuple[Place, ...]:
+    """Ports on loopback for each validator."""
+    ports = free_ports(2 * VALIDATORS, first_port)
+    pairs = zip(ports[::2], ports[1::2], strict=True)
+    return tuple(Place(host="127.0.0.1", p2p_port=p2p, api_port=api, endpoint=f"127.0.0.1:{p2p}") for p2p, api in pairs)
+
+
+def container_places() -> tuple[Place, ...]:
+    """As in compose.yaml: each validator in a container of its own, under its own name, on the usual ports."""
+    p2p, api = P2pConfig().port, ApiConfig().port
+    return tuple(
+        Place(host="0.0.0.0", p2p_port=p2p, api_port=api, endpoint=f"node{number}:{p2p}")  # noqa: S104 (a container's)
+        for number in range(1, VALIDATORS + 1)
+    )
+
+
+def _make(directory: Path, bench_accounts: int, places: Sequence[Place]) -> None:
     from node.storage.wal import Born, FileLog  # only when a devnet is made
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -170,9 +206,8 @@ def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
     accounts = {name: PrivateKey.generate() for name in ROLES}
     accounts |= {f"bench{number}": PrivateKey.generate() for number in range(bench_accounts)}
     operators = [PrivateKey.generate() for _ in range(VALIDATORS)]
-    ports = free_ports(2 * VALIDATORS, first_port)
     validators = []
-    for index, operator in enumerate(operators):
+    for index, (operator, place) in enumerate(zip(operators, places, strict=True)):
         home = Home(directory / f"node{index + 1}")
         node_key, consensus_key = PrivateKey.generate(), PrivateKey.generate()
         home.save_key(NODE_KEY_FILE, node_key)
@@ -181,15 +216,15 @@ def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
         home.save_config(
             Config(
                 name=home.path.name,
-                p2p=P2pConfig(host="127.0.0.1", port=ports[2 * index]),
-                api=ApiConfig(port=ports[2 * index + 1], write_items_per_second=100_000),
+                p2p=P2pConfig(host=place.host, port=place.p2p_port),
+                api=ApiConfig(host=place.host, port=place.api_port, write_items_per_second=100_000),
                 log=LogConfig(level="info", format="text"),
             )
         )
         entry = NodeEntry(
             name=home.path.name,
             certificate=make_node_certificate(node_key),
-            endpoint=f"127.0.0.1:{ports[2 * index]}",
+            endpoint=place.endpoint,
         )
         validators.append(
             GenesisValidator(operator=operator.address, consensus_key=consensus_key.public_key, power=1, node=entry)

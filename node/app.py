@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import resource
 import signal
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -26,16 +26,18 @@ from node.config import (
     CONSENSUS_KEY_FILE,
     NODE_KEY_FILE,
     REPORTER_KEY_FILE,
+    STATE_FILE,
     Config,
     ConfigError,
     Home,
-    LogConfig,
 )
+from node.control import Control
 from node.errors import MessageRejected, OpenLedgerError, StorageError, TransactionRejected
 from node.execution.registry import KIND_OF
 from node.execution.transaction import required_fee
 from node.index import Index
 from node.intake import Signed
+from node.logs import Logs, set_up_logging
 from node.modules.accounts import load_account
 from node.modules.equivocation import SubmitEvidence
 from node.modules.validators import GOVERNING, Registry
@@ -45,6 +47,7 @@ from node.primitives.codec import encode
 from node.primitives.crypto import are_valid_signatures
 from node.replica import TICK_MS, Replica
 from node.room import Room
+from node.storage.export import read_values
 from node.storage.kv import LevelStore
 from node.storage.wal import FileLog
 from node.types.transaction import sign_transaction
@@ -67,9 +70,11 @@ log = structlog.get_logger(__name__)
 class App:
     """One running node."""
 
-    def __init__(self, home: Home, config: Config) -> None:
+    def __init__(self, home: Home, config: Config, logs: Logs) -> None:
         self._home = home
         self._config = config
+        self._logs = logs
+        self._control = Control(home.data, {"log_level": self._on_log_level})
         self._loop = asyncio.get_running_loop()
         self._is_flush_due = False
         self._tick: asyncio.TimerHandle | None = None
@@ -89,7 +94,11 @@ class App:
                 raise ConfigError(f"the chain's engine {engine.name} is not this program's: install the one it needs")
         self._store = LevelStore(home.data / "state")
         self._blob_store = LevelStore(home.data / "blobs")
-        self._wal = FileLog(home.data / "log", genesis.hash())
+        self._wal = FileLog(
+            home.data / "log",
+            genesis.hash(),
+            on_sync=self._on_log_synced,
+        )
         self.network = Network(
             key=node_key,
             genesis_hash=genesis.hash(),
@@ -110,6 +119,7 @@ class App:
             consensus_key=home.load_key(CONSENSUS_KEY_FILE),
             host=self,
             room=Room(lambda: _free_size_bytes(home.data), config.storage.reserve_size_bytes),
+            load_fork=lambda: dict(read_values(home.path / STATE_FILE)),
         )
         self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
         self.index = Index(self._index_store, self.replica.blocks) if self._index_store is not None else None
@@ -128,6 +138,7 @@ class App:
                 cors_origins=config.api.cors_origins,
                 node_name=config.name,
                 version=__version__,
+                data=home.data,
             ),
         )
 
@@ -136,12 +147,14 @@ class App:
         self._loop.set_exception_handler(self._on_exception)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             if self.index is not None and self.index.advance(INDEXED_AT_START):
                 self.index.catch_up()  # what is longer behind is built beside the node, by the API
             await self.network.start()
             self.replica.start()
             await self.api.start()
+            await self._control.start()
             self._on_tick()
             self._warm()
             log.info(
@@ -253,8 +266,31 @@ class App:
             self.replica.flush()
 
     def _on_tick(self) -> None:
+        if self._tick is not None:
+            self.replica.engine.observation.ran_late(self._loop.time() - self._tick.when())
         self.replica.tick()
         self._tick = self._loop.call_later(TICK_MS / 1000, self._on_tick)
+
+    def _on_hangup(self) -> None:
+        """SIGHUP: the log level is what the config file says now, for every module."""
+        try:
+            self._set_level(self._home.load_config().log.level, "")
+        except ConfigError as error:
+            log.error("config_not_read", error=str(error))
+
+    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
+        level, module = request.get("level"), request.get("module", "")
+        if level is not None:
+            self._set_level(str(level), str(module))
+        return {"levels": self._logs.levels}
+
+    def _set_level(self, level: str, module: str) -> None:
+        if self._logs.set_level(level, module):
+            # A warning, so that it is seen whatever the level is now.
+            log.warning("log_level_changed", level=level, of=module or "every module")
+
+    def _on_log_synced(self, seconds: float) -> None:
+        self.replica.engine.observation.synced_log(seconds)
 
     def _on_connected(self, peer: bytes) -> None:
         self.replica.on_connected(peer)
@@ -333,6 +369,7 @@ class App:
             self._tick.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._control.stop()
                 await self.api.stop()
                 await self.network.stop()
         if self._failure is None:
@@ -350,34 +387,14 @@ class App:
 
 def run(home: Home, config: Config) -> None:
     """Runs a node until it is told to stop. Raises: OpenLedgerError."""
-    set_up_logging(config.log)
+    logs = set_up_logging(config.log)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_descriptor_limit()
 
     async def main() -> None:
-        await App(home, config).run()
+        await App(home, config, logs).run()
 
     asyncio.run(main())
-
-
-def set_up_logging(config: LogConfig) -> None:
-    """Structured logs on standard error."""
-    levels = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-    if config.level not in levels or config.format not in ("json", "text"):
-        raise ConfigError(f"log level is one of {', '.join(levels)}; format is json or text")
-    is_json = config.format == "json"
-    renderer = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if is_json else structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[config.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def raise_descriptor_limit() -> None:

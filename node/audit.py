@@ -53,6 +53,11 @@ class Audit:
         self._held_units = 0
         self._lowest_units = 0
 
+    @property
+    def supply_units(self) -> int:
+        """All OPEN there should be."""
+        return self._supply.total_units
+
     def advance(self) -> bool:
         """Looks at a slice. Returns whether the walk is over."""
         part = list(islice(self._holdings, SLICE))

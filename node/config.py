@@ -16,6 +16,8 @@ from node.types.genesis import Genesis
 
 CONFIG_FILE = "config.toml"
 GENESIS_FILE = "genesis.json"
+STATE_FILE = "genesis.state"
+"""Beside the genesis of a chain that continues another one: that chain's values."""
 NODE_KEY_FILE = "node_key.json"
 CONSENSUS_KEY_FILE = "consensus_key.json"
 REPORTER_KEY_FILE = "reporter_key.json"

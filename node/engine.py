@@ -28,6 +28,7 @@ from node.execution.transaction import Candidate
 from node.mempool import Mempool
 from node.modules.context import Pending
 from node.modules.validators import Governing
+from node.observation import Observation
 from node.p2p.messages import BlockProposal, CertificateRequest, Certificates, Message, StatusRequest, Votes
 from node.primitives.crypto import is_valid_signature
 from node.proposal import BlockTree, Parent, ParentPending
@@ -155,7 +156,9 @@ class Engine:
         """Views this validator gave up, by reason."""
         self.rejected: Counter[str] = Counter()
         """Blocks this validator judged invalid, by reason."""
+        self.observation = Observation()
         self.is_stopped = False
+        self.stopped_why = ""
         self._is_paused = False
         me = signer.id if signer is not None else None
         recalled = recall(wal.replay(), me)
@@ -221,7 +224,7 @@ class Engine:
             if certificate.statement.epoch == self.core.epoch + 1:
                 self._keep_early(peer, message, lambda: self.on_certificates(peer, message))
                 return
-            self._take_certificate(certificate)
+            self._take_certificate(certificate, is_answer=True)
 
     def on_proposal(self, peer: bytes, message: BlockProposal) -> None:
         """A leader's block. A body that is not what its header says is the sender's fault, not the block's."""
@@ -245,6 +248,7 @@ class Engine:
         is_again = header.view < statement.view
         self._note_proposed(statement.view, block_id)
         self._tree.add_body(message.block, block_id)
+        self.observation.saw_proposal(self._host.monotonic_ms(), statement)
         proposal = Proposal(
             vote=vote,
             parent_id=block_id if is_again else header.parent_id,
@@ -294,6 +298,12 @@ class Engine:
         """A transaction was admitted."""
         self.feed(on.WorkAvailable())
 
+    @property
+    def waits_for(self) -> tuple[Pending, ...]:
+        """What a judgement, a build or a delivery lacks."""
+        waiting = (self._judging, self._building, self._delivering)
+        return tuple(each.pending for each in waiting if each is not None)
+
     # Effects.
 
     def _perform(self, effect: out.Effect) -> bool:
@@ -305,6 +315,7 @@ class Engine:
                 self._cast_proposal(effect)
             case out.StoreCertificate(certificate=certificate):
                 self._entries.append(CertificateSeen(certificate=certificate))
+                self.observation.saw_certificate(self._host.monotonic_ms(), certificate.statement)
             case out.SendCertificates(peer=peer, certificates=certificates):
                 self._outbox.append((peer, Certificates(certificates=certificates)))
             case out.SendVotes(votes=votes):
@@ -323,6 +334,7 @@ class Engine:
                 # The proposer has the proofs; asked again, anybody may.
                 is_first = self._fetched != (self.core.epoch, from_view)
                 self._fetched = (self.core.epoch, from_view)
+                self.observation.asked_for(self.core.epoch, from_view, to_view)
                 self._outbox.append((self._ledger.peer_of(first_peer) if is_first else None, request))
             case out.AskStatus():
                 self._outbox.append((None, StatusRequest()))
@@ -342,6 +354,7 @@ class Engine:
         match effect:
             case out.ReportEvidence(evidence=evidence):
                 log.warning("equivocation", validator=evidence.first.validator.hex())
+                self.observation.equivocations += 1
                 self._ledger.on_evidence(evidence)
             case out.ReportNullified(view=view, reason=reason):
                 self.nullified[reason.value] += 1
@@ -362,6 +375,7 @@ class Engine:
         vote = self._signer.sign(effect.statement)
         block = self._log_body(effect.statement.block_id)
         self._log_vote(vote)
+        self.observation.saw_proposal(self._host.monotonic_ms(), vote.statement)
         message = BlockProposal(
             vote=vote, parent_view=effect.parent_view, block=block, certificates=effect.certificates
         )
@@ -400,7 +414,7 @@ class Engine:
                     on_rejected=self._ledger.on_work_rejected,
                 ).block_id
         except ParentPending as pending:
-            self._building = Waiting(effect, self._needs.get(pending, None))
+            self._building = Waiting(effect, self._needs.get(pending, None), pending)
             return
         except BlockRejected as error:
             self._stop(f"a certified block does not execute here: {error}")
@@ -432,7 +446,7 @@ class Engine:
             self.rejected[error.reason.value] += 1
             verdict = Verdict.INVALID
         except Pending as pending:
-            self._judging = Waiting(proposal, self._needs.get(pending, leader))
+            self._judging = Waiting(proposal, self._needs.get(pending, leader), pending)
             return
         is_work_left = self._is_work_left(proposal.block_id)
         self._inputs.append(
@@ -463,7 +477,7 @@ class Engine:
         except ParentPending as pending:
             has_come = self._needs.get(pending, None)
             if self._delivering is None or certificate.statement.view >= self._delivering.what.statement.view:
-                self._delivering = Waiting(certificate, has_come)
+                self._delivering = Waiting(certificate, has_come, pending)
             return False
         except DivergenceError as error:
             self._stop(str(error))
@@ -512,7 +526,10 @@ class Engine:
         self._is_stepping = True
         try:
             while self._inputs and not self.is_stopped:
-                for effect in self.core.step(self._host.monotonic_ms(), self._inputs.popleft()):
+                now_ms = self._host.monotonic_ms()
+                effects = self.core.step(now_ms, self._inputs.popleft())
+                self.observation.stand(now_ms, self.core.epoch, self.core.view)
+                for effect in effects:
                     if self._perform(effect):
                         break
         finally:
@@ -543,11 +560,13 @@ class Engine:
         if key is None or not is_valid_signature(key, digest, vote.signature):
             raise MessageRejected(MessageReason.BAD_SIGNATURE, f"a vote in view {vote.statement.view}")
 
-    def _take_certificate(self, certificate: Certificate) -> None:
+    def _take_certificate(self, certificate: Certificate, *, is_answer: bool = False) -> None:
         if not self.core.is_certificate_useful(certificate):
             return
         if not self.is_valid_certificate(certificate):
             raise MessageRejected(MessageReason.BAD_SIGNATURE, f"a certificate of view {certificate.statement.view}")
+        if is_answer:
+            self.observation.took_certificate(certificate.statement)
         self.feed(on.CertificateReceived(certificate=certificate))
 
     def _note_proposed(self, view: int, block_id: bytes) -> None:
@@ -606,7 +625,7 @@ class Engine:
         self.core.restore(recalled.votes, recalled.certificates, floor)
 
     def _stop(self, why: str) -> None:
-        self.is_stopped = True
+        self.is_stopped, self.stopped_why = True, why
         log.critical("halted", why=why)
         self._host.stop(why)
 

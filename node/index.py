@@ -262,7 +262,8 @@ class Index:
     def advance(self, most_blocks: int) -> bool:
         """Indexes some stored blocks; returns whether the tip was reached. Before `catch_up`, any one thread may."""
         assert not self.is_live, "a live index has nothing to catch up with"
-        for height in range(self.height + 1, self.height + 1 + most_blocks):
+        first = self.height + 1 if self.height >= 0 else self._blocks.lowest_height()
+        for height in range(first, first + most_blocks):
             block, receipts = self._blocks.block(height), self._blocks.receipts(height)
             if block is None or receipts is None:
                 return True

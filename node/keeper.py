@@ -46,8 +46,10 @@ class Keeper:
         """Contents that are deleted, and may lie in the files still."""
         self._is_purging = False
 
-    def catch_up(self, tip_height: int) -> None:
+    def catch_up(self, tip_height: int, genesis_height: int = 0) -> None:
         """What the last blocks did to the contents, if this node stopped between a block and its contents."""
+        # A chain that continues another one begins above its genesis block; contents may be noted as the other's.
+        self._noted_height = max(self._noted_height, genesis_height)
         for height in range(self._noted_height + 1, tip_height + 1):
             block, receipts = self._blocks.block(height), self._blocks.receipts(height)
             assert block is not None, "final blocks are stored"

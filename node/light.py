@@ -36,7 +36,7 @@ HEADER = (int, 32, int, int, int, 32, int, int, 20, 32, 32, 32, 32, 32, 32)
 """Shapes: a number is that many bytes, a list any count of one shape, a type itself."""
 FINALITY = ([HEADER], ((int, int, int, 32), [(20, 64)]))
 GOVERNING = (int, int, int, tuple, ([(20, 32, int)],))
-GENESIS = (str, int, int, tuple, tuple, tuple, [(20, 32, int, tuple)], tuple)
+GENESIS = (str, int, int, tuple, tuple, tuple, [(20, 32, int, tuple)], tuple, [(32, int, 32, int, 32)])
 TRANSACTION = (int, 20, 32, int, int, int, bytes, 64)
 RECEIPT = (32, str, int, [(str, bytes)])
 ACCOUNT = (int, int, int, bytes, int)
@@ -175,8 +175,10 @@ class LightClient:
         """Starts at the first epoch; the hash is trusted, the bytes are checked against it."""
         if _hash("ol/genesis", genesis) != genesis_hash:
             _refuse(LightReason.WRONG_CHAIN, "these bytes do not have the genesis hash")
-        members = [entry[:3] for entry in decode(genesis, GENESIS, LARGEST_SIZE_BYTES)[6]]
-        return cls(genesis_hash, {1: Epoch(1, 1, tuple(sorted(members, key=lambda each: _address(each[1]))))})
+        fields = decode(genesis, GENESIS, LARGEST_SIZE_BYTES)
+        members = tuple(sorted((entry[:3] for entry in fields[6]), key=lambda each: _address(each[1])))
+        height, number = (fields[8][0][1] + 1, fields[8][0][3] + 1) if fields[8] else (1, 1)
+        return cls(genesis_hash, {number: Epoch(number, height, members)})
 
     @classmethod
     def from_block(

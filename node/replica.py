@@ -20,6 +20,7 @@ from consensus.evidence import Evidence
 from consensus.types import Certificate
 from consensus.views import Final
 from node.audit import Audit
+from node.beginning import LoadFork, open_ledger
 from node.claims import Claims
 from node.engine import Engine, Host
 from node.errors import (
@@ -36,7 +37,6 @@ from node.execution.handover import Handover, load_handover
 from node.execution.transaction import Candidate
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
-from node.ledger import open_ledger
 from node.mempool import Mempool
 from node.modules.accounts import load_account
 from node.modules.validators import GOVERNING, REGISTRY, Registry
@@ -140,6 +140,7 @@ class Replica:
         consensus_key: PrivateKey | None,
         host: ReplicaHost,
         room: Room | None = None,
+        load_fork: LoadFork | None = None,
     ) -> None:
         """Without `room` the disk is taken to be large enough."""
         self.genesis = genesis
@@ -151,7 +152,7 @@ class Replica:
         self._audit: Audit | None = None
         self.audited_height = 0
         """The last epoch's end at which every OPEN was accounted for."""
-        self.state = open_ledger(store, genesis)
+        self.state = open_ledger(store, genesis, load_fork)
         self.blocks = BlockStore(store)
         self.blobs = BlobStore(blob_store)
         self.mempool = Mempool()
@@ -192,7 +193,7 @@ class Replica:
             blobs=self.blobs,
             run_aside=host.run_aside,
         )
-        self._keeper.catch_up(self.tree.tip.height)
+        self._keeper.catch_up(self.tree.tip.height, self.genesis.height)
         self.engine = Engine(
             genesis_hash=self.genesis_hash,
             signer=Signer(consensus_key, self.genesis_hash) if consensus_key is not None else None,
@@ -389,6 +390,10 @@ class Replica:
         """Contents are missing."""
         self._blob_fetcher.want(hashes, first_peer)
         self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+
+    def node_of(self, validator: bytes) -> bytes | None:
+        """The node a validator runs on."""
+        return self._peer_of.get(validator)
 
     def peer_of(self, validator: bytes) -> bytes | None:
         """The connected node a validator runs on."""

@@ -59,6 +59,8 @@ class Waiting(Generic[T]):
     """What waits."""
     has_come: Callable[[], bool]
     """Whether it need not any more; cheap, because it is asked whenever anything comes."""
+    pending: Pending
+    """What it lacks, for people."""
 
 
 class Once:

@@ -53,12 +53,13 @@ class Route:
 async def list_blocks(source: Source, parameters: requests.Listing) -> views.Page[views_chain.BlockSummary]:
     """Final blocks."""
     tip, is_oldest_first = source.tip_height, parameters.sort == "oldest"
+    lowest = source.replica.genesis.height
     scope, after = begin_page(source, parameters, "blocks", HEIGHT_SIZE_BYTES)
     last = None if after is None else int.from_bytes(after, "big")
     if is_oldest_first:
-        heights = range(0 if last is None else last + 1, tip + 1)
+        heights = range(lowest if last is None else last + 1, tip + 1)
     else:
-        heights = range(tip if last is None else min(last - 1, tip), -1, -1)
+        heights = range(tip if last is None else min(last - 1, tip), lowest - 1, -1)
     shown = heights[: parameters.limit]
     items = [await source.block_summary(height) for height in shown]
     end = shown[-1].to_bytes(HEIGHT_SIZE_BYTES, "big") if len(heights) > len(shown) else None
@@ -173,6 +174,7 @@ def list_days(source: Source, parameters: requests.DaysQuery) -> list[views.DayV
 async def follow_blocks(source: Source, parameters: requests.EventsQuery) -> AsyncGenerator[bytes]:
     """Final blocks as server-sent events: `block` events whose id is the height."""
     height = source.tip_height if parameters.from_height is None else parameters.from_height
+    height = max(height, source.replica.genesis.height)
     yield b"retry: 1000\n\n"
     while not source.is_stopping:
         while height <= source.tip_height:

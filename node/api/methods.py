@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from node.api import present, requests, views, views_chain
+from node.api import present, requests, views, views_chain, views_consensus
+from node.api.consensus_state import consensus_state
 from node.api.history import StoredBlock
 from node.api.light import light_block, light_genesis
 from node.api.live import Session
@@ -42,8 +43,7 @@ READ_PROOF_HEIGHTS = 100
 
 def health(source: Source, _: requests.NoParameters) -> views.HealthView:
     """Whether the node does its work."""
-    problems = source.problems()
-    return views.HealthView(is_ready=not problems, reasons=problems)
+    return present.health(source.problems())
 
 
 def status(source: Source, _: requests.NoParameters) -> views.StatusView:
@@ -132,7 +132,7 @@ async def blockchain(source: Source, parameters: requests.RangeParameters) -> vi
     """Headers of consecutive blocks, newest first."""
     tip = source.tip_height
     highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
-    lowest = max(0, highest - requests.MOST_HEADERS + 1)
+    lowest = max(source.replica.genesis.height, highest - requests.MOST_HEADERS + 1)
     if parameters.min_height is not None:
         lowest = max(lowest, parameters.min_height)
     found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
@@ -145,8 +145,9 @@ async def commit(source: Source, parameters: requests.BlockParameters) -> views_
     """A header and why it is final."""
     stored = await stored_block(source, parameters.height, parameters.id)
     height = stored.header.height
-    proof = await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height)) if height else None
-    if height and proof is None:
+    is_genesis = height == source.replica.genesis.height
+    proof = None if is_genesis else await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height))
+    if not is_genesis and proof is None:
         raise RequestRejected(RequestReason.NOT_FOUND, "no finalization is near enough above the block")
     return present.commit(stored.header, proof)
 
@@ -327,7 +328,10 @@ def get_blob(source: Source, parameters: requests.ContentParameters) -> views.Bl
 def subscribe(source: Source, session: Session, parameters: requests.SubscribeParameters) -> views.SubscriptionView:
     """Begins to tell of final blocks, transactions or payments."""
     address = None if parameters.address is None else address_of(parameters.address)
-    subscription = source.hub.subscribe(session, parameters.topic, address, parameters.from_height)
+    from_height = parameters.from_height
+    if from_height is not None:  # a chain that continues another one has no blocks of it
+        from_height = max(from_height, source.replica.genesis.height)
+    subscription = source.hub.subscribe(session, parameters.topic, address, from_height)
     return views.SubscriptionView(subscription=subscription)
 
 
@@ -464,6 +468,12 @@ METHODS: Sequence[Method] = (
     Method(name="status", parameters=requests.NoParameters, result=views.StatusView, run=status),
     Method(name="genesis", parameters=requests.NoParameters, result=views.GenesisView, run=genesis),
     Method(name="net_info", parameters=requests.NoParameters, result=views.NetworkView, run=net_info),
+    Method(
+        name="consensus_state",
+        parameters=requests.NoParameters,
+        result=views_consensus.ConsensusStateView,
+        run=consensus_state,
+    ),
     Method(name="evidence", parameters=requests.NoParameters, result=views_chain.EvidenceList, run=evidence),
     Method(name="block", parameters=requests.BlockParameters, result=views_chain.BlockView, run=block),
     Method(

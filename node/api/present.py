@@ -13,6 +13,7 @@ from typing import Any
 from consensus.evidence import Evidence
 from consensus.types import Certificate
 from node.api import views, views_chain
+from node.api.health import HealthReason
 from node.api.history import StoredBlock
 from node.errors import TransactionReason
 from node.execution.registry import EVENTS, KINDS
@@ -43,6 +44,12 @@ format_address = functools.lru_cache(CACHED_ADDRESSES)(addresses.format_address)
 """`open1…` of an address; its checksum takes as long as the rest of a view."""
 
 _SENTENCES = {"": "", **{reason.value: reason.sentence for reason in TransactionReason}}
+
+
+def health(problems: Mapping[HealthReason, str]) -> views.HealthView:
+    """Whether the node does its work."""
+    details = {reason.value: sentence for reason, sentence in problems.items()}
+    return views.HealthView(is_ready=not problems, reasons=list(details), details=details)
 
 
 def plain(value: object) -> dict[str, Any]:

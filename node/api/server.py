@@ -7,13 +7,14 @@ import contextlib
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from node.api import views
+from node.api import present, views
 from node.api.explorer import BYTES, EVENTS, JSON, ROUTES, Route
 from node.api.guard import Access, AccessReason, RateLimiter, TooFast
 from node.api.landing import CONTENT_SECURITY_POLICY, make_page
@@ -85,6 +86,8 @@ class ApiSettings:
     """What people call the node."""
     version: str = ""
     """The program's version."""
+    data: Path | None = None
+    """Where the node's files lie."""
 
 
 class ApiServer:
@@ -92,7 +95,7 @@ class ApiServer:
 
     def __init__(self, replica: Replica, index: Index | None, peers: PeerInfo, settings: ApiSettings) -> None:
         self._settings = settings
-        self._source = Source(replica, index, peers, settings.node_name, settings.version)
+        self._source = Source(replica, index, peers, settings.node_name, settings.version, settings.data)
         limiter = RateLimiter(settings.write_items_per_second)
         self._dispatcher = Dispatcher(self._source, METHODS, limiter)
         self._access = Access(settings.host, settings.cors_origins)
@@ -238,12 +241,12 @@ class ApiServer:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _on_livez(self, _request: web.Request) -> web.StreamResponse:
-        return _json(views.HealthView(is_ready=True, reasons=[]))
+        lag_ms = round(self._source.replica.engine.observation.last_loop_lag_s * 1000, 3)
+        return _json(views.LivenessView(is_alive=True, event_loop_lag_ms=lag_ms))
 
     async def _on_readyz(self, _request: web.Request) -> web.StreamResponse:
-        problems = self._source.problems()
-        health = views.HealthView(is_ready=not problems, reasons=problems)
-        return _json(health, status=503 if problems else 200)
+        health = present.health(self._source.problems())
+        return _json(health, status=200 if health.is_ready else 503)
 
     async def _on_document(self, _request: web.Request) -> web.StreamResponse:
         if self._document is None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 from node.api import present, views, views_chain
+from node.api.health import STALLED_DELTAS, Facts, HealthReason, find_problems
 from node.api.history import History
 from node.api.live import Hub
 from node.api.watch import Watch
 from node.errors import RequestReason, RequestRejected, StorageError, TransactionRejected
 from node.index import Index, summarise
-from node.modules.validators import GOVERNING
+from node.modules.validators import GOVERNING, REGISTRY
 from node.replica import SYNC_LAG_HEIGHTS, FinalBlock, Replica
+from node.types.validator import node_id_of
 
 OBSERVED_BLOCKS = 1_000
 """How many of the last final blocks a validator's observed proposals are counted over."""
@@ -24,8 +28,6 @@ AUDIT_S = 5.0
 """How old an audit may be."""
 AUDIT_ATTEMPTS = 3
 """An audit sees one moment of the state: one during which a block becomes final begins again."""
-STALLED_DELTAS = 20
-"""Without a final block for the empty block interval and this many Δ, the chain or this node stands still."""
 INDEXED_AT_ONCE = 20
 
 
@@ -43,11 +45,21 @@ class PeerInfo(Protocol):
 class Source:
     """Everything behind the API."""
 
-    def __init__(self, replica: Replica, index: Index | None, peers: PeerInfo, name: str, version: str) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        index: Index | None,
+        peers: PeerInfo,
+        name: str,
+        version: str,
+        data: Path | None = None,
+    ) -> None:
+        """`data` is where the node's files lie, if it has any."""
         self.replica = replica
         self.peers = peers
         self.name = name
         self.version = version
+        self._data = data
         self.history = History(replica.blocks)
         self.watch = Watch()
         self.hub = Hub(self.history, replica.tree.tip.height)
@@ -103,19 +115,50 @@ class Source:
         """Since a block became final here, or since the start."""
         return time.monotonic() - self._moved_s
 
-    def problems(self) -> list[str]:
-        """Why the node is not ready; empty when it is."""
+    def patience_s(self) -> float:
+        """How long the chain may go without a final block before something is wrong."""
         parameters = GOVERNING.get(self.replica.state).parameters
-        patience_ms = parameters.empty_block_interval_ms + STALLED_DELTAS * parameters.delta_ms
-        found = {
-            "halted": self.replica.engine.is_stopped,
-            "recovering": self.replica.engine.core.is_recovering,
-            "catching_up": self.is_catching_up,
-            "no_finalization": self.seconds_since_final() * 1000 > patience_ms,
-            "indexing": self._index is not None and not self._index.is_live,
-            "stopping": self.is_stopping,
-        }
-        return [reason for reason, is_so in found.items() if is_so]
+        return (parameters.empty_block_interval_ms + STALLED_DELTAS * parameters.delta_ms) / 1000
+
+    def reachable(self) -> frozenset[bytes]:
+        """The validators that are connected, and this one."""
+        replica = self.replica
+        power_of = replica.engine.core.quorum.power_of
+        connected = set(self.peers.peers())
+        return frozenset(
+            each for each in power_of if each == replica.engine.core.me or replica.node_of(each) in connected
+        )
+
+    def reachable_power(self) -> int:
+        """Their voting power."""
+        return self.replica.engine.core.quorum.power(self.reachable())
+
+    def free_bytes(self) -> int | None:
+        """Room on the data's disk; None when there is none to look at."""
+        return None if self._data is None else shutil.disk_usage(self._data).free
+
+    def problems(self) -> dict[HealthReason, str]:
+        """Why the node is not ready, with a sentence for each; empty when it is."""
+        engine = self.replica.engine
+        nodes = REGISTRY.get(self.replica.state).nodes()
+        return find_problems(
+            Facts(
+                is_halted=engine.is_stopped,
+                is_recovering=engine.core.is_recovering,
+                lag_heights=self.replica.lag_heights,
+                is_catching_up=self.is_catching_up,
+                seconds_since_final=self.seconds_since_final(),
+                patience_s=self.patience_s(),
+                reachable_power=self.reachable_power(),
+                total_power=engine.core.quorum.total_power,
+                is_admitted=any(node_id_of(each.certificate) == self.peers.id for each in nodes),
+                free_bytes=self.free_bytes(),
+                is_paused_for_disk=self.replica.paused_for is not None,
+                index_height=None if self._index is None or self._index.is_live else self._index.height,
+                height=self.tip_height,
+                is_stopping=self.is_stopping,
+            )
+        )
 
     def observed(self) -> tuple[Counter[bytes], int]:
         """How many of the last blocks each validator proposed, and how many these are."""
@@ -191,6 +234,7 @@ class Source:
     def _on_final(self, final: FinalBlock) -> None:
         executed = final.executed
         self._moved_s = time.monotonic()
+        self.replica.engine.observation.saw_block(executed.block.header.time_ms)
         if len(self._proposers) == OBSERVED_BLOCKS:
             self._proposals[self._proposers[0]] -= 1
         self._proposers.append(executed.block.header.proposer)

@@ -179,7 +179,18 @@ class HealthView(Struct, frozen=True, kw_only=True):
     is_ready: bool
     """Whether nothing is wrong."""
     reasons: list[str]
-    """What is wrong."""
+    """What is wrong, as stable words."""
+    details: dict[str, str]
+    """A sentence for each of them: what it means, and what to do."""
+
+
+class LivenessView(Struct, frozen=True, kw_only=True):
+    """Whether the node lives: an answer says that its event loop does."""
+
+    is_alive: bool
+    """Always true: a dead node does not answer."""
+    event_loop_lag_ms: float
+    """How late the event loop was last."""
 
 
 class PeerView(Struct, frozen=True, kw_only=True):

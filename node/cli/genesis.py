@@ -27,7 +27,7 @@ def assemble_genesis(
 ) -> Genesis:
     """A genesis. Raises: ConfigError naming the file or argument at fault."""
     chosen = _parameters(parameters)
-    validators = [_validator(path, power) for path in validator_files]
+    validators = [read_validator(path, power) for path in validator_files]
     holdings = dict(_account(text) for text in accounts)
     entries = [
         GenesisAccount(address=address, balance_units=balance_units, bond_units=0, roles=roles)
@@ -59,7 +59,8 @@ def assemble_genesis(
         raise ConfigError(f"the genesis does not hold together: {error}") from error
 
 
-def _validator(path: Path, power: int) -> GenesisValidator:
+def read_validator(path: Path, power: int) -> GenesisValidator:
+    """A validator file. Raises: ConfigError."""
     try:
         raw = json.loads(path.read_text())
         raw.pop("possession", None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import msgspec
 
 from node.api.explorer import JSON, ROUTES, Route
 from node.cli.keys import JSON_OPTION
+from node.cli.setup import HOME_OPTION
 from node.cli.tx import NODE_OPTION
 from node.client import Client
-from node.config import ConfigError
+from node.config import ConfigError, Home
+from node.keystore import Keystore
+from node.primitives.address import format_address
+from node.primitives.amount import format_open
 
 METHODS = {
     "parameters": ("What governs the chain, and from when.", ()),
@@ -117,22 +122,23 @@ def _route_command(name: str, route: Route) -> click.Command:
     for field in fields:
         if field.encode_name == "cursor":
             options.append(click.Option(["--all", "is_all"], is_flag=True, help="Follow every page."))
+            options.append(click.Option(["--cursor"], help="Where the last page ended: from its next_page_params."))
         elif field.required:
             arguments.append(click.Argument([field.encode_name]))
         else:
             options.append(click.Option([f"--{field.encode_name.replace('_', '-')}", field.encode_name]))
 
-    def run(node_url: str, is_json: bool, is_all: bool = False, **given: str) -> None:
-        path = route.path
+    def run(node_url: str, is_json: bool, home: Path, is_all: bool = False, **given: str) -> None:
+        path, known = route.path, {} if is_json else known_addresses(home)
         for each in in_path:
             path = path.replace(f"{{{each}}}", _path_part(given.pop(each)))
         asked = {key: value for key, value in given.items() if value is not None}
         with Client(node_url) as client:
             if is_all:
                 for item in client.iterate(dict, path, **asked):
-                    _print(item, is_json)
+                    _print(item, is_json, known)
                 return
-            _print(client.get(object, path, **asked), is_json)
+            _print(client.get(object, path, **asked), is_json, known)
 
     return _command(name, route.summary + ".", [*arguments, *options], run)
 
@@ -141,21 +147,22 @@ def _method_command(name: str, method: str) -> click.Command:
     summary, taken = METHODS[method]
     arguments: list[click.Parameter] = [click.Argument([each], required=method != "commit") for each in taken]
 
-    def run(node_url: str, is_json: bool, **given: str) -> None:
+    def run(node_url: str, is_json: bool, home: Path, **given: str) -> None:
         asked: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if "height" in asked:
             if not asked["height"].isdecimal():
                 raise ConfigError("the height is a number")
             asked["height"] = int(asked["height"])
         with Client(node_url) as client:
-            _print(client.call(method.replace("-", "_"), **asked), is_json)
+            known = {} if is_json else known_addresses(home)
+            _print(client.call(method.replace("-", "_"), **asked), is_json, known)
 
     return _command(name, summary, arguments, run)
 
 
 def _command(name: str, summary: str, parameters: list[click.Parameter], run: Any) -> click.Command:
     shared: list[click.Parameter] = []
-    for decorate in (NODE_OPTION, JSON_OPTION):
+    for decorate in (NODE_OPTION, JSON_OPTION, HOME_OPTION):
         carrier = decorate(lambda: None)
         shared += carrier.__click_params__  # type: ignore[attr-defined]
     return click.Command(name, params=[*parameters, *shared], callback=run, help=summary)
@@ -167,27 +174,44 @@ def _path_part(text: str) -> str:
     return text
 
 
-def _print(value: Any, is_json: bool) -> None:
-    click.echo(json.dumps(value) if is_json else "\n".join(_lines(value, "")))
+def known_addresses(home: Path) -> dict[str, str]:
+    """The home's own addresses with the names of their keys; none where there is no keystore to read."""
+    store = Keystore(Home(home.expanduser()).keystore)
+    found = {}
+    for name in store.names():
+        with contextlib.suppress(ConfigError):  # a file that is no key is the business of `openledger keys`
+            found[format_address(store.show(name).address)] = name
+    return found
 
 
-def _lines(value: Any, indent: str) -> Iterator[str]:
-    """A value as people read it: names, then what is inside them further right."""
+def _print(value: Any, is_json: bool, known: Mapping[str, str] | None = None) -> None:
+    click.echo(json.dumps(value) if is_json else "\n".join(human_lines(value, "", known or {})))
+
+
+def human_lines(value: Any, indent: str, known: Mapping[str, str]) -> Iterator[str]:
+    """A value as people read it: names, then what is inside them further right; amounts in OPEN, addresses by key."""
     if isinstance(value, dict):
         width = max((len(name) for name, each in value.items() if not _is_nested(each)), default=0)
         for name, each in value.items():
             if _is_nested(each):
                 yield f"{indent}{name}"
-                yield from _lines(each, indent + "  ")
+                yield from human_lines(each, indent + "  ", known)
             else:
-                yield f"{indent}{name:<{width}}  {_text(each)}"
+                yield f"{indent}{name:<{width}}  {_text(each)}{_aside(name, each, known)}"
     elif isinstance(value, list):
         for number, each in enumerate(value):
             if number and isinstance(each, dict):
                 yield ""
-            yield from _lines(each, indent)
+            yield from human_lines(each, indent, known)
     else:
-        yield indent + _text(value)
+        yield f"{indent}{_text(value)}{_aside('', value, known)}"
+
+
+def _aside(name: str, value: Any, known: Mapping[str, str]) -> str:
+    """What a person would look up: an amount in OPEN, whose address it is."""
+    if name.endswith("_units") and str(value).isdecimal():
+        return f"  ({format_open(int(value))})"
+    return f"  (key {known[value]})" if isinstance(value, str) and value in known else ""
 
 
 def _is_nested(value: Any) -> bool:

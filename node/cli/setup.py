@@ -13,6 +13,7 @@ from node.config import (
     CONSENSUS_KEY_FILE,
     GENESIS_FILE,
     NODE_KEY_FILE,
+    STATE_FILE,
     ApiConfig,
     Config,
     ConfigError,
@@ -148,7 +149,12 @@ def show(file: Path) -> None:
     found = load_genesis(file)
     click.echo(f"chain         {found.chain_name}")
     click.echo(f"genesis hash  {found.hash().hex()}")
-    click.echo(f"supply        {format_open(found.supply_units())} in {len(found.accounts)} accounts")
+    if found.continued is None:
+        click.echo(f"supply        {format_open(found.supply_units())} in {len(found.accounts)} accounts")
+    else:
+        fork = found.continued
+        click.echo(f"continues     {fork.genesis_hash.hex()} from height {fork.height}, epoch {fork.epoch}")
+        click.echo(f"state root    {fork.state_root.hex()}")
     for validator in found.validators:
         click.echo(f"validator     {validator.node.name} power {validator.power} at {validator.node.endpoint}")
 
@@ -190,6 +196,8 @@ def _adopt_genesis(place: Home, source: Path, *, is_new_chain: bool) -> None:
     target = place.path / GENESIS_FILE
     if target.exists() and load_genesis(target).hash() != found.hash():
         raise ConfigError(f"{target} is of another chain: use a home of its own for each chain")
+    if found.continued is not None:
+        _adopt_state(source.with_suffix(".state"), place.path / STATE_FILE)
     shutil.copyfile(source, target)
     click.echo(f"follows {found.chain_name}, genesis hash {found.hash().hex()}")
     key = place.load_key(CONSENSUS_KEY_FILE)
@@ -202,6 +210,13 @@ def _adopt_genesis(place: Home, source: Path, *, is_new_chain: bool) -> None:
     if not log.replay():
         log.append([Born(genesis_hash=found.hash())])
     log.close()
+
+
+def _adopt_state(source: Path, target: Path) -> None:
+    """The values a chain that continues another one begins with; the node compares their root when it starts."""
+    if not source.exists():
+        raise ConfigError(f"{source} is missing: it belongs to the genesis of a chain that continues another one")
+    shutil.copyfile(source, target)
 
 
 def _write_validator_file(place: Home, name: str, endpoint: str, operator: str) -> None:

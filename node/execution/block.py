@@ -100,14 +100,14 @@ def genesis_layer(base: Base, genesis: Genesis) -> Layer:
 
 
 def genesis_block(genesis: Genesis, state_root: bytes) -> Block:
-    """The block at height 0: nobody proposed it, everybody starts from it."""
+    """The first block: nobody proposed it, everybody starts from it."""
     empty_root = merkle_root(())
     validator_set_hash = genesis.validator_set().hash()
     header = Header(
         version=genesis.version,
         genesis_hash=genesis.hash(),
-        height=0,
-        epoch=1,
+        height=genesis.height,
+        epoch=genesis.epoch,
         view=0,
         parent_id=bytes(32),
         parent_view=0,

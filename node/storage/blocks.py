@@ -31,6 +31,12 @@ class BlockStore:
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
 
+    def lowest_height(self) -> int:
+        """The first block that is stored; 0 when there is none."""
+        start, stop = column_key(Column.BLOCK, b""), bytes((Column.BLOCK + 1,))
+        found = next(self._store.iterate(start, stop), None)
+        return 0 if found is None else int.from_bytes(found[0][1:], "big")
+
     def block(self, height: int) -> Block | None:
         """The final block at a height."""
         data = self.block_bytes(height)

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Protocol
@@ -164,14 +165,16 @@ class WriteAheadLog(Protocol):
 class FileLog:
     """The log in a directory. Raises: StorageError with what to do."""
 
-    def __init__(self, directory: Path, genesis_hash: bytes) -> None:
+    def __init__(self, directory: Path, genesis_hash: bytes, *, on_sync: Callable[[float], None] | None = None) -> None:
+        """`on_sync` is told how many seconds each append took."""
+        self._on_sync = on_sync
         self._directory = directory
         self._genesis_hash = genesis_hash
         self._failure: str | None = None
         """What went wrong at a write: nothing is written any more."""
         make_directory(directory)
         self._entries: list[LogEntry] = []
-        files = sorted(directory.glob("log-" + "[0-9]" * NUMBER_DIGITS))  # a copy kept beside the log is none of it
+        files = log_files(directory)
         # A crash between creating a file and removing the older one leaves both: the newer one is whole or useless.
         if len(files) > 1 and not self._is_usable(files[-1]):
             files.pop().unlink()
@@ -210,8 +213,11 @@ class FileLog:
     def append(self, entries: Sequence[LogEntry]) -> None:
         """Makes entries durable together."""
         data = _encode_record(entries)
+        started_s = time.perf_counter()
         self._write(self._file, data)
         self._sync(self._file)
+        if self._on_sync is not None:
+            self._on_sync(time.perf_counter() - started_s)
         self.size_bytes += len(data)
 
     def restart(self, entries: Sequence[LogEntry]) -> None:
@@ -259,21 +265,7 @@ class FileLog:
         return bool(entries)
 
     def _read(self, path: Path) -> tuple[list[LogEntry], int]:
-        """Entries, and how many bytes of the file are good."""
-        data = path.read_bytes()
-        if len(data) < FILE_HEADER.size or data[: len(MAGIC)] != MAGIC:
-            raise StorageError(f"{path} is not a log of this program: restore it, or start as a wiped validator")
-        if data[len(MAGIC) : FILE_HEADER.size] != self._genesis_hash:
-            raise StorageError(f"{path} belongs to another chain: use a data directory of its own for each chain")
-        entries: list[LogEntry] = []
-        offset = FILE_HEADER.size
-        while offset < len(data):
-            record = _read_record(data, offset, path)
-            if record is None:
-                break
-            found, offset = record
-            entries.extend(found)
-        return entries, offset
+        return read_log_file(path, self._genesis_hash)
 
     def _write(self, file: BinaryIO, data: bytes) -> None:
         if self._failure is not None:
@@ -320,6 +312,31 @@ def sync_directory(directory: Path) -> None:
 
 
 _UNWRITTEN = "cannot write the log: {}. Make room on the disk and start again."
+
+
+def log_files(directory: Path) -> list[Path]:
+    """The files of a log, oldest first."""
+    return sorted(directory.glob("log-" + "[0-9]" * NUMBER_DIGITS))  # a copy kept beside the log is none of it
+
+
+def read_log_file(path: Path, genesis_hash: bytes) -> tuple[list[LogEntry], int]:
+    """Entries, and how many bytes of the file are good; changes nothing. Raises: StorageError."""
+    data = path.read_bytes()
+    if len(data) < FILE_HEADER.size or data[: len(MAGIC)] != MAGIC:
+        raise StorageError(f"{path} is not a log of this program: restore it, or start as a wiped validator")
+    if data[len(MAGIC) : FILE_HEADER.size] != genesis_hash:
+        raise StorageError(f"{path} belongs to another chain: use a data directory of its own for each chain")
+    entries: list[LogEntry] = []
+    offset = FILE_HEADER.size
+    while offset < len(data):
+        record = _read_record(data, offset, path)
+        if record is None:
+            break
+        found, offset = record
+        entries.extend(found)
+    return entries, offset
+
+
 _UNSYNCED = "the log could not be synced: {}. Check the disk before starting again."
 
 

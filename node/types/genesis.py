@@ -82,6 +82,22 @@ class EngineEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """The chain that this one continues: its state goes on, its validators do not."""
+
+    genesis_hash: Hash
+    """Which chain."""
+    height: Annotated[int, range(1, 2**48)]
+    """Its last block that counts."""
+    block_id: Hash
+    """That block."""
+    epoch: Annotated[int, range(1, 2**48)]
+    """The epoch that ends there, before its time."""
+    state_root: Hash
+    """The root of the state after it: the state file beside genesis must hash to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis:
     """Everything two nodes must agree on before the first block."""
 
@@ -101,6 +117,8 @@ class Genesis:
     """Validators, sorted by consensus id."""
     observers: Annotated[tuple[NodeEntry, ...], range(MOST_OBSERVERS + 1)]
     """Nodes that follow without a vote."""
+    forks: Annotated[tuple[Fork, ...], range(2)] = ()
+    """The chain this one continues, if it does; then accounts are in the state, not here."""
 
     def __post_init__(self) -> None:
         """Raises: ValueError when the parts contradict each other."""
@@ -112,8 +130,10 @@ class Genesis:
             raise ValueError("engines are distinct and sorted by name")
         if sum(account.balance_units + account.bond_units for account in self.accounts) >= 2**62:
             raise ValueError("the supply leaves no room for minting")
+        if self.forks and self.accounts:
+            raise ValueError("a chain that continues another one has its accounts in the state")
         bonds = {account.address: account.bond_units for account in self.accounts}
-        for validator in self.validators:
+        for validator in () if self.forks else self.validators:
             if bonds.get(validator.operator, 0) < self.parameters.validator_bond_units:
                 raise ValueError(f"the operator of {validator.node.name} has no sufficient bond")
         if len({validator.operator for validator in self.validators}) != len(self.validators):
@@ -122,6 +142,21 @@ class Genesis:
         if len({node.certificate for node in nodes}) != len(nodes):
             raise ValueError("each node has a certificate of its own")
         self.validator_set()
+
+    @property
+    def continued(self) -> Fork | None:
+        """The chain this one continues, if it does."""
+        return self.forks[0] if self.forks else None
+
+    @property
+    def height(self) -> int:
+        """Height of the first block, which nobody proposed."""
+        return self.forks[0].height if self.forks else 0
+
+    @property
+    def epoch(self) -> int:
+        """The first epoch."""
+        return self.forks[0].epoch + 1 if self.forks else 1
 
     def hash(self) -> bytes:
         """The chain's identity."""

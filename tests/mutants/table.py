@@ -297,8 +297,8 @@ MUTANTS = (
         (
             Edit(
                 ENGINE,
-                "is_log_lost = is_log_behind or not any(isinstance(entry, Born | VoteCast | Recovered) for entry in entries)",
-                "is_log_lost = is_log_behind and bool(entries)",
+                "is_log_lost = is_log_behind or not recalled.is_known",
+                "is_log_lost = is_log_behind and recalled.is_known",
             ),
         ),
     ),
@@ -310,13 +310,7 @@ MUTANTS = (
     Mutant(
         "votes_not_replayed",
         "10: the log is replayed first",
-        (
-            Edit(
-                ENGINE,
-                "                        self._signer.remember(vote)\n                        votes.append(vote)\n",
-                "                        pass\n",
-            ),
-        ),
+        (Edit("node.recall", "                    found.votes.append(vote)\n", "                    pass\n"),),
     ),
     Mutant(
         "signer_guard_off",

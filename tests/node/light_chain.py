@@ -26,6 +26,7 @@ from node.types.parameters import Parameters
 from node.types.signed import vote_digest
 from node.types.validator import NodeEntry
 from tests.factories import Chain, make_chain, make_key, make_transaction
+from tests.simulation.invariants import Invariants
 from tests.simulation.world import SimNode, World
 
 SEED = 5
@@ -81,8 +82,10 @@ class Teller:
         return transaction_id
 
     def settle(self, *transaction_ids: bytes) -> None:
-        final = self.node.final_transactions
-        assert self.world.run_until(lambda: all(each in final for each in transaction_ids), LIMIT_MS)
+        watcher = self.world.watcher
+        assert isinstance(watcher, Invariants)
+        is_final = watcher.is_final_at
+        assert self.world.run_until(lambda: all(is_final(self.node, each) for each in transaction_ids), LIMIT_MS)
 
     def decide(self, action: object) -> None:
         proposal = self.send(self.chain.operators[0], Propose(action=action))  # type: ignore[arg-type]
@@ -102,8 +105,9 @@ def play() -> Played:
     """The chain, played once in a process; nobody changes it."""
     parameters = Parameters(epoch_length_heights=EPOCH_LENGTH_HEIGHTS, empty_block_interval_ms=200, delta_ms=100)
     chain = make_chain(powers=(10, 10, 10, 10), users=3, parameters=parameters)
-    world = World(chain, SEED)
-    nodes = [world.add_validator(index) for index in range(4)]
+    invariants = Invariants()
+    world = World(chain, SEED, invariants)
+    nodes = [world.add_node(index) for index in range(4)]
     for node in nodes:
         world.start(node.name)
     teller = Teller(world, chain, nodes[0])
@@ -132,7 +136,7 @@ def play() -> Played:
     teller.end_epoch(nodes[0])
     too_much = teller.send(chain.users[2], Transfer(recipient=chain.users[1].address, amount_units=10**18))
     teller.settle(too_much)
-    world.check_safety()
+    invariants.check(world)
     thin_out(nodes[0].disk.store)
     return Played(chain, world, nodes[0], teller.sent)
 

@@ -52,6 +52,7 @@ from tests.node.light_chain import (
 )
 from tests.node.primitives.test_crypto import RFC_8032, SIGNATURES, parts
 from tests.node.samples import sample
+from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
 LIGHT = Path(light.__file__)
@@ -272,8 +273,8 @@ def test_a_key_has_one_encoding_only() -> None:
 
 def test_a_node_that_joined_late_by_sync_serves_every_epoch_too() -> None:
     parameters = Parameters(epoch_length_heights=EPOCH_LENGTH_HEIGHTS, empty_block_interval_ms=200, delta_ms=100)
-    world = World(make_chain(parameters=parameters), seed=3)
-    nodes = [world.add_validator(index) for index in range(4)]
+    world = World(make_chain(parameters=parameters), 3, Invariants())
+    nodes = [world.add_node(index) for index in range(4)]
     early = [world.start(node.name) for node in nodes[:3]]
     assert world.run_until(lambda: early[0].tree.tip.height > 3 * EPOCH_LENGTH_HEIGHTS, LIMIT_MS)
     late = world.start(nodes[3].name)

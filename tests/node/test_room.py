@@ -70,4 +70,4 @@ def test_paused_node_takes_nothing_in_signs_nothing_answers_from_its_disk_and_ca
     count = len(stage.votes())
     stage.world.run(2_000)
     assert len(stage.votes()) > count, "it votes again"
-    stage.world.check_safety()
+    stage.invariants.check(stage.world)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import import_module
 
 from node import engine
-from node.ledger import open_ledger
+from node.beginning import open_ledger
 from node.modules.validators import GOVERNING
 from node.replica import Replica
 from node.state.store import StateStore

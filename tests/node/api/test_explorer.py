@@ -185,7 +185,8 @@ async def test_a_cursor_is_bound_to_its_listing_and_order(client: Client, story:
         cursor = (await client.get(f"{BASE}{donor}?limit=1")).json["next_page_params"]["cursor"]
         if path == BASE + donor:
             assert await refused(client, f"{donor}?cursor={cursor}&sort=oldest") == (422, "invalid_cursor")
-            assert await refused(client, f"{donor}?cursor={cursor[:-1]}A") == (422, "invalid_cursor")
+            other = "B" if cursor[-4] == "A" else "A"  # not the last one: it may carry bits that say nothing
+            assert await refused(client, f"{donor}?cursor={cursor[:-4]}{other}{cursor[-3:]}") == (422, "invalid_cursor")
         else:
             assert await refused(client, f"{path.removeprefix(BASE)}?cursor={cursor}") == (422, "invalid_cursor")
     for wrong in ("", "A", "AAAA", "%20", "*", "%C3%A9", "A" * 200):

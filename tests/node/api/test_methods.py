@@ -100,7 +100,7 @@ async def test_status_shows_the_node_and_its_validator(client: Client, story: St
 
 
 async def test_health_is_ready_on_a_chain_that_moves(client: Client) -> None:
-    assert await client.call("health") == {"is_ready": True, "reasons": []}
+    assert await client.call("health") == {"is_ready": True, "reasons": [], "details": {}}
 
 
 async def test_net_info_shows_the_registered_nodes(client: Client) -> None:

@@ -15,7 +15,7 @@ from node.modules.accounts import Transfer
 from tests.node.api.host import Client, Node, serving
 from tests.node.api.story import story_chain
 
-HEALTHY = {"is_ready": True, "reasons": []}
+HEALTHY = {"is_ready": True, "reasons": [], "details": {}}
 
 
 def transfers(node: Node, count: int) -> list[bytes]:

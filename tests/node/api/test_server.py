@@ -264,9 +264,10 @@ async def test_metrics_are_read_by_prometheus_and_tell_the_truth(client: Client,
 
 
 async def test_a_node_at_work_is_alive_and_ready(client: Client) -> None:
-    for path in ("/livez", "/readyz"):
-        answer = await client.get(path)
-        assert (answer.status, answer.json) == (200, {"is_ready": True, "reasons": []})
+    client.node.replica.engine.observation.ran_late(0.0125)
+    alive, ready = await client.get("/livez"), await client.get("/readyz")
+    assert (alive.status, alive.json) == (200, {"is_alive": True, "event_loop_lag_ms": 12.5})
+    assert (ready.status, ready.json) == (200, {"is_ready": True, "reasons": [], "details": {}})
 
 
 async def test_a_node_that_follows_no_chain_is_alive_but_not_ready() -> None:
@@ -277,7 +278,8 @@ async def test_a_node_that_follows_no_chain_is_alive_but_not_ready() -> None:
         async with asyncio.timeout(WAIT_S):
             while (answer := await client.get("/readyz")).status == 200:
                 pass
-        assert (answer.status, answer.json) == (503, {"is_ready": False, "reasons": ["no_finalization"]})
+        assert (answer.status, answer.json["reasons"]) == (503, ["no_finalization"])
+        assert "ask `openledger explain`" in answer.json["details"]["no_finalization"]
         assert (await client.get("/livez")).status == 200
         await client.node.mine()
         assert (await client.get("/readyz")).status == 200

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from node.beginning import open_ledger
 from node.errors import StorageError
-from node.ledger import open_ledger
 from node.primitives.codec import decode, encode
 from node.state.store import Tip
 from node.storage.kv import MemoryStore

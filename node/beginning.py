@@ -1,9 +1,12 @@
-"""Opens the ledger in a store: what is there must be this chain's, and whole where it must be."""
+"""How a chain begins in a store: from genesis, or from the values of the chain that it continues."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from node.errors import StorageError
 from node.execution.block import genesis_block, genesis_layer
+from node.execution.fork import fork_layer
 from node.state.integrity import require_whole
 from node.state.store import StateStore
 from node.storage.blocks import BlockStore, block_changes
@@ -11,9 +14,12 @@ from node.storage.kv import KeyValueStore
 from node.storage.schema import Column, Meta, column_key
 from node.types.genesis import Genesis
 
+LoadFork = Callable[[], Mapping[bytes, bytes]]
+"""Gives the values of the chain that this one continues."""
 
-def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
-    """The state in a store; a new store begins with genesis.
+
+def open_ledger(store: KeyValueStore, genesis: Genesis, load_fork: LoadFork | None = None) -> StateStore:
+    """The state in a store; a new store begins with genesis, and with the values of the chain it continues.
 
     Raises: StorageError when it is another chain's, or damaged.
     """
@@ -26,9 +32,14 @@ def open_ledger(store: KeyValueStore, genesis: Genesis) -> StateStore:
         )
     state = StateStore(store)
     if known is None:
-        layer = genesis_layer(state, genesis)
+        if genesis.continued is None:
+            layer = genesis_layer(state, genesis)
+        elif load_fork is None:
+            raise StorageError("the chain continues another one: its state file is needed beside genesis")
+        else:
+            layer = fork_layer(state, genesis, load_fork())
         block = genesis_block(genesis, layer.root)
         changes = block_changes(block, block.header.id(), (), None)
-        state.commit(0, layer, {**changes, key: genesis.hash()})
+        state.commit(genesis.height, layer, {**changes, key: genesis.hash()})
     require_whole(state, BlockStore(store))
     return state

@@ -1,0 +1,45 @@
+"""What nodes observe while a simulated network is in trouble: who is missing, what was repaired, why views ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.factories import make_chain
+from tests.simulation.invariants import Invariants
+from tests.simulation.world import World
+
+SEEDS = range(7, 19)
+"""Retransmission mostly comes before repair: not every seed has something to ask for."""
+
+
+def observe(seed: int) -> int:
+    """A lossy network of seven, one of which is gone. Returns how many certificates were repaired."""
+    print(f"SEED={seed}")
+    world = World(make_chain(powers=(1,) * 7), seed, Invariants())
+    for index in range(7):
+        world.add_node(index)
+    for name in sorted(world.nodes):
+        world.start(name)
+    world.run(2_000)
+    world.crash("v0")
+    world.links.drop_percent = 45
+    world.run(20_000)
+    world.links.drop_percent = 0
+    world.run(15_000)
+    repaired = 0
+    for name, node in sorted(world.nodes.items()):
+        if name == "v0":
+            continue
+        assert node.replica is not None
+        core, engine = node.replica.engine.core, node.replica.engine
+        assert core.absent == (world.nodes["v0"].key.address,)
+        assert engine.nullified["leader_skipped"] > 0
+        assert engine.observation.finalization_since_view.count > 3
+        assert engine.observation.equivocations == 0
+        repaired += engine.observation.repaired_certificates
+    return repaired
+
+
+@pytest.mark.slow
+def test_a_lossy_network_without_a_validator_shows_in_what_the_others_observe() -> None:
+    assert any(observe(seed) for seed in SEEDS)
