@@ -67,6 +67,12 @@ def prove(load: NodeLoader, key_hash: bytes) -> StateProof:
     return StateProof(nodes=tuple(nodes))
 
 
+def root_of(path: str, entries: list[Entry]) -> bytes:
+    """The hash of the subtree at a path that holds exactly some sorted entries."""
+    node = _build({}, path, entries)
+    return EMPTY_ROOT if node is None else hashlib.sha256(node).digest()
+
+
 def _update(
     load: NodeLoader, writes: dict[str, bytes | None], path: str, node: bytes | None, entries: list[Entry]
 ) -> bytes | None:
