@@ -26,9 +26,10 @@ from node.modules.validators import GOVERNING, Governing
 from node.primitives.merkle import merkle_root
 from node.state.store import StateStore
 from node.state.view import Base
-from node.storage.blocks import BlockStore, block_changes
+from node.storage.blocks import BlockStore, block_changes, epoch_end_changes
 from node.storage.wal import LogPosition
 from node.types.block import Block, Header
+from node.types.epoch import EpochEnd
 from node.types.parameters import Parameters
 
 MOST_JUDGED_INVALID = 1_000
@@ -91,12 +92,12 @@ class BlockTree:
         self._decoded: dict[bytes, tuple[Candidate, ...]] = {}
         self._executed: dict[bytes, Executed] = {}
         self._invalid: OrderedDict[bytes, BlockRejected] = OrderedDict()
-        tip = blocks.block(state.tip.height)
+        tip = blocks.header(state.tip.height)
         assert tip is not None, "the final state belongs to a stored block"
-        self.tip = tip.header
+        self.tip = tip
         """Header of the last final block."""
-        self.tip_id = tip.header.id()
-        self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.header.epoch
+        self.tip_id = tip.id()
+        self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.epoch
 
     @property
     def log_position(self) -> LogPosition | None:
@@ -320,6 +321,10 @@ class BlockTree:
         assert executed.layer.base is self._state, "blocks become final one above the other"
         header = executed.block.header
         also = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
+        if executed.is_epoch_end:
+            assert certificate is not None, "rule 12: nothing of the epoch is above its last block"
+            end = EpochEnd(header=header, certificate=certificate, next_validators=executed.governing.validators)
+            also |= epoch_end_changes(end)
         self._state.commit(header.height, executed.layer, also, log_position)
         self.tip, self.tip_id, self._is_tip_epoch_end = header, executed.block_id, executed.is_epoch_end
         self._prune()

@@ -14,9 +14,10 @@ from node.api.history import History
 from node.api.live import Hub
 from node.api.watch import Watch
 from node.errors import RequestReason, RequestRejected, StorageError, TransactionRejected
+from node.following import SYNC_LAG_HEIGHTS
 from node.index import Index, summarise
 from node.modules.validators import GOVERNING
-from node.replica import SYNC_LAG_HEIGHTS, FinalBlock, Replica
+from node.replica import FinalBlock, Replica
 
 OBSERVED_BLOCKS = 1_000
 """How many of the last final blocks a validator's observed proposals are counted over."""

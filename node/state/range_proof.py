@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Annotated
 
 from node.errors import MessageReason, MessageRejected
@@ -25,9 +26,7 @@ LEAF_SIZE_BYTES = 1 + 2 * HASH_SIZE_BYTES
 MOST_PROOF_NODES = 2 * tree.DEEPEST + 2
 """Two paths from the root."""
 
-RangeProof = Annotated[
-    tuple[Annotated[bytes, range(1, LARGEST_NODE_SIZE_BYTES + 1)], ...], range(MOST_PROOF_NODES + 1)
-]
+RangeProof = Annotated[tuple[Annotated[bytes, range(1, LARGEST_NODE_SIZE_BYTES + 1)], ...], range(MOST_PROOF_NODES + 1)]
 """The nodes that reach over an end of the range, from the root down and from left to right."""
 Leaf = tuple[bytes, bytes]
 """Key hash and value hash."""
@@ -44,7 +43,7 @@ def verify_range(root: bytes, first: bytes, last: bytes, leaves: Sequence[Leaf],
     Raises: MessageRejected MALFORMED when they are not, or when the proof shows nothing or too much.
     """
     hashes = [key_hash for key_hash, _ in leaves]
-    if any(left >= right for left, right in zip(hashes, hashes[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(hashes)):
         raise _refused("the entries are not sorted")
     if first > last or (hashes and not first <= hashes[0] <= hashes[-1] <= last):
         raise _refused("an entry is outside of the range")

@@ -23,7 +23,7 @@ CACHED_VALUES = 100_000
 """Decoded values kept in memory."""
 CACHED_NODES = 50_000
 """Merkle nodes kept in memory."""
-_TIP_KEY = column_key(Column.META, bytes((Meta.TIP,)))
+TIP_KEY = column_key(Column.META, bytes((Meta.TIP,)))
 _LOG_KEY = column_key(Column.META, bytes((Meta.LOG,)))
 
 
@@ -62,7 +62,7 @@ class StateStore:
         self._store = store
         self._values: dict[bytes, Any] = {}
         self._nodes: dict[str, bytes | None] = {}
-        tip = store.get(_TIP_KEY)
+        tip = store.get(TIP_KEY)
         self.tip = decode(Tip, tip) if tip is not None else Tip(height=0, state_root=tree.EMPTY_ROOT)
 
     @property
@@ -122,7 +122,7 @@ class StateStore:
         for path, node in layer.nodes.items():
             changes[column_key(Column.TREE, path.encode("ascii"))] = node
         tip = Tip(height=height, state_root=layer.root)
-        changes[_TIP_KEY] = encode(tip)
+        changes[TIP_KEY] = encode(tip)
         if log_position is not None:
             changes[_LOG_KEY] = encode(log_position)
         changes[column_key(Column.UNDO, height_key(height))] = encode(Undo(replaced=tuple(replaced)))

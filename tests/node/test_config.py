@@ -38,7 +38,7 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, log"),
+        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, storage, log"),
         ("[api]\nprot = 1", r"\[api\] prot is no setting; there are host, port"),
         ('[api]\nport = "1"', r"\[api\] port is a int"),
         ("[api]\nhas_index = 1", r"\[api\] has_index is a bool"),
