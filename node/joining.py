@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from consensus.types import Certificate
 from node.epochs import Anchor, EpochChain
 from node.errors import BlockRejected, MessageReason, MessageRejected, StorageError
 from node.p2p.messages import (
@@ -30,7 +31,7 @@ from node.storage.kv import KeyValueStore
 from node.storage.snapshots import SnapshotShelf
 from node.sync import Fetcher
 from node.types.genesis import Genesis
-from node.types.snapshot import SNAPSHOT_VERSION, Snapshot
+from node.types.snapshot import SNAPSHOT_VERSION, Manifest, Snapshot
 
 EPOCHS_TIMEOUT_MS = 3_000
 CHUNK_TIMEOUT_MS = 8_000
@@ -73,9 +74,11 @@ class JoiningHost(Protocol):
 class Offer:
     """A snapshot and who has it."""
 
-    snapshot: Snapshot
-    peers: list[bytes] = field(default_factory=list)
-    is_verified: bool = False
+    manifest: Manifest
+    certificates: dict[bytes, Certificate] = field(default_factory=dict)
+    """What each peer sent as the proof that the block is final."""
+    proof: Certificate | None = None
+    """One that is good."""
 
 
 @dataclass(slots=True)
@@ -179,8 +182,7 @@ class Joining:
     def on_disconnected(self, peer: bytes) -> None:
         """A peer is gone."""
         for offer in self._offers.values():
-            if peer in offer.peers:
-                offer.peers.remove(peer)
+            offer.certificates.pop(peer, None)
 
     # What peers answer.
 
@@ -194,8 +196,8 @@ class Joining:
             if manifest.version != SNAPSHOT_VERSION or manifest.header.height < self._lowest_wanted:
                 continue
             check_manifest(manifest)
-            offer = self._offers.setdefault(manifest.id(), Offer(snapshot))
-            offer.peers.append(peer)
+            offer = self._offers.setdefault(manifest.id(), Offer(manifest))
+            offer.certificates[peer] = snapshot.certificate
         self._forget_offers()
         self.tick()
 
@@ -281,33 +283,35 @@ class Joining:
         epochs = self._epochs
         if epochs is None or not self._is_epochs_current:
             return
-        for snapshot_id, offer in list(self._offers.items()):
-            if not offer.is_verified and offer.snapshot.manifest.header.epoch <= epochs.epoch:
-                self._verify(epochs, snapshot_id, offer)
+        for offer in list(self._offers.values()):
+            if offer.proof is None and offer.manifest.header.epoch <= epochs.epoch:
+                self._verify(epochs, offer)
         good = [
-            (each.snapshot.manifest.header.height, len(each.peers), snapshot_id)
-            for snapshot_id, each in self._offers.items()
-            if each.is_verified and each.peers
+            (offer.manifest.header.height, len(offer.certificates), snapshot_id)
+            for snapshot_id, offer in self._offers.items()
+            if offer.proof is not None and offer.certificates
         ]
         if good:
-            self._aim(self._offers[max(good)[2]].snapshot)
+            offer = self._offers[max(good)[2]]
+            assert offer.proof is not None, "just looked at"
+            self._aim(Snapshot(manifest=offer.manifest, certificate=offer.proof))
 
-    def _verify(self, epochs: EpochChain, snapshot_id: bytes, offer: Offer) -> None:
-        """Notes that a snapshot's block is final, or drops who said so."""
-        header = offer.snapshot.manifest.header
-        try:
-            epochs.require_final(header, offer.snapshot.certificate)
-        except BlockRejected as error:
-            del self._offers[snapshot_id]
-            for peer in offer.peers:
+    def _verify(self, epochs: EpochChain, offer: Offer) -> None:
+        """Notes why a snapshot's block is final, and drops who sent a proof that is none."""
+        header = offer.manifest.header
+        for peer, certificate in list(offer.certificates.items()):
+            try:
+                epochs.require_final(header, certificate)
+            except BlockRejected as error:
+                offer.certificates.pop(peer, None)
                 self._host.penalize(peer, MessageRejected(MessageReason.MALFORMED, f"snapshot: {error}"))
+                continue
+            try:
+                epochs.require_trusted(header)
+                offer.proof = certificate
+            except BlockRejected as error:  # nobody's lie: it is older than what this node's operator trusts
+                log.info("snapshot_not_wanted", height=header.height, reason=str(error))
             return
-        try:
-            epochs.require_trusted(header)
-            offer.is_verified = True
-        except BlockRejected as error:  # nobody's lie: it is older than what this node's operator trusts
-            log.info("snapshot_not_wanted", height=header.height, reason=str(error))
-            del self._offers[snapshot_id]
 
     def _aim(self, snapshot: Snapshot) -> None:
         manifest = snapshot.manifest
@@ -351,22 +355,22 @@ class Joining:
     def _sources(self, target: Target) -> list[bytes]:
         offer = self._offers.get(target.snapshot_id)
         connected = self._host.peers()
-        return [] if offer is None else [peer for peer in offer.peers if peer in connected]
+        return [] if offer is None else [peer for peer in offer.certificates if peer in connected]
 
     def _is_given_up(self, target: Target) -> bool:
         """Whether peers have told what they have, and none has the target any more."""
         if target.checking or self._host.monotonic_ms() - self._began_ms < PATIENCE_MS:
             return False
-        return any(each.peers and key != target.snapshot_id for key, each in self._offers.items())
+        return any(each.certificates and key != target.snapshot_id for key, each in self._offers.items())
 
     def _drop_source(self, target: Target, peer: bytes) -> None:
         offer = self._offers.get(target.snapshot_id)
-        if offer is not None and peer in offer.peers:
-            offer.peers.remove(peer)
+        if offer is not None:
+            offer.certificates.pop(peer, None)
 
     def _forget_offers(self) -> None:
         kept = None if self._target is None else self._target.snapshot_id
-        for snapshot_id in [each for each, offer in self._offers.items() if not offer.peers and each != kept]:
+        for snapshot_id in [each for each, offer in self._offers.items() if not offer.certificates and each != kept]:
             del self._offers[snapshot_id]
         while len(self._offers) > MOST_OFFERS:
             del self._offers[next(each for each in self._offers if each != kept)]

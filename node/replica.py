@@ -67,7 +67,7 @@ from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
 from node.serving import Serving
 from node.signer import Signer
-from node.snapshot import wipe_unfinished
+from node.snapshot import settle_contents, wipe_unfinished
 from node.state.store import StateStore
 from node.storage.blobs import BlobStore
 from node.storage.blocks import BlockStore, block_changes
@@ -205,6 +205,10 @@ class Replica:
         """Who reports equivocations."""
         self._registry = REGISTRY.get(self.state)
         self._map_peers()
+        if (
+            self.blobs.height + 1 < self.blocks.lowest_height
+        ):  # what contents were used for is not in the blocks any more
+            settle_contents(store, self.blobs, self.tree.tip.height)
         self._keeper = Keeper(
             genesis_hash=self.genesis_hash,
             state=self.state,

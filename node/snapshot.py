@@ -152,7 +152,8 @@ def make_snapshot(
             raise StorageError("the state is larger than a snapshot can be")
         entry_count += len(entries)
         first = _next(last)
-    making.save_epochs(epoch_ends(frozen, 1, header.epoch))
+    is_epoch_end = frozen.get(column_key(Column.EPOCH_END, height_key(header.epoch))) is not None
+    making.save_epochs(epoch_ends(frozen, 1, header.epoch + is_epoch_end))
     manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=entry_count, chunks=tuple(references))
     made = shelf.finish(making, Snapshot(manifest=manifest, certificate=certificate))
     log.info("snapshot_made", height=header.height, chunks=len(references), entries=entry_count)
