@@ -19,6 +19,8 @@ COMMANDS = {
     "query": ("node.cli.query", "Ask a node about blocks, accounts, datanets, models, payments…"),
     "status": ("node.cli.query", "Where a node stands."),
     "blob": ("node.cli.query", "Upload and fetch contents."),
+    "snapshot": ("node.cli.snapshot", "Make, list and restore snapshots of a stopped node's state."),
+    "rollback": ("node.cli.snapshot", "Take the last blocks of a stopped node back."),
     "index": ("node.cli.setup", "Rebuild the explorer's index."),
     "completion": ("node.cli.setup", "Print shell completion for bash, zsh or fish."),
 }

@@ -265,7 +265,10 @@ class Index:
         for height in range(self.height + 1, self.height + 1 + most_blocks):
             block, receipts = self._blocks.block(height), self._blocks.receipts(height)
             if block is None or receipts is None:
-                return True
+                if height >= self._blocks.lowest_height:
+                    return True
+                self.height = self._blocks.lowest_height - 1  # what is pruned cannot be indexed any more
+                return False
             candidates = [read_transaction(data, block.header.genesis_hash) for data in block.transactions]
             self._add(block.header, block.header.id(), candidates, receipts)
         return False

@@ -6,7 +6,7 @@ Made aside, from the store as it stood when the block became final; a restored s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -234,11 +234,18 @@ def read_chunk(manifest: Manifest, ranges: tuple[Range, ...], index: int, data: 
 
 
 def restore_snapshot(
-    directory: SnapshotDirectory, store: KeyValueStore, blobs: BlobStore, genesis: Genesis, epochs: EpochChain
+    directory: SnapshotDirectory,
+    store: KeyValueStore,
+    blobs: BlobStore,
+    genesis: Genesis,
+    epochs: EpochChain,
+    *,
+    is_source_kept: bool = False,
 ) -> Header:
     """Makes a snapshot the store's final state, every chunk verified. `epochs` knows the set of its epoch.
 
-    Stopped in the middle it leaves a store that says so: `wipe_unfinished` cleans it up.
+    Stopped in the middle it leaves a store that says so: `wipe_unfinished` cleans it up. A chunk that is no good is
+    thrown away, so that it is fetched again, unless the source is kept.
 
     Raises: StorageError saying which part is wrong.
     """
@@ -254,7 +261,10 @@ def restore_snapshot(
     _wipe(store)
     nodes = _Nodes(store)
     for index in range(len(manifest.chunks)):
-        _restore_chunk(directory, manifest, ranges, index, store, nodes)
+        chunk = _load_chunk(directory, manifest, ranges, index, is_source_kept=is_source_kept)
+        if chunk.entries:
+            changes = nodes.add({sha256(entry.key): sha256(entry.value) for entry in chunk.entries})
+            store.write(changes | {column_key(Column.STATE, entry.key): entry.value for entry in chunk.entries})
     if nodes.root != header.state_root:
         raise StorageError(f"{directory.path}: its chunks make another state than the block's. Fetch another one.")
     store.write({TIP_KEY: encode(Tip(height=header.height, state_root=header.state_root)), GENESIS_KEY: genesis.hash()})
@@ -295,6 +305,22 @@ def restore_incoming(
         return None
     shelf.drop_incoming()
     return restored
+
+
+def save_verified_epochs(
+    directory: SnapshotDirectory, store: KeyValueStore, genesis: Genesis, anchor: Anchor | None
+) -> EpochChain:
+    """The validator sets that a snapshot's own ends of epochs prove; keeps them in the store. Raises: StorageError."""
+    epochs = EpochChain(genesis, anchor)
+    ends = list(directory.load_epochs())
+    try:
+        epochs.extend(ends)
+    except BlockRejected as error:
+        raise StorageError(
+            f"{directory.path} does not follow from the genesis or the trusted block: {error}. Get it elsewhere."
+        ) from error
+    save_epoch_ends(store, ends)
+    return epochs
 
 
 def known_epochs(store: KeyValueStore, genesis: Genesis, anchor: Anchor | None = None) -> EpochChain:
@@ -356,26 +382,18 @@ class _Nodes:
         return {column_key(Column.TREE, path.encode("ascii")): node for path, node in nodes.items()}
 
 
-def _restore_chunk(
-    directory: SnapshotDirectory,
-    manifest: Manifest,
-    ranges: tuple[Range, ...],
-    index: int,
-    store: KeyValueStore,
-    nodes: _Nodes,
-) -> None:
+def _load_chunk(
+    directory: SnapshotDirectory, manifest: Manifest, ranges: tuple[Range, ...], index: int, *, is_source_kept: bool
+) -> Chunk:
     data = directory.load_chunk(index)
     if data is None:
         raise StorageError(f"{directory.path}: chunk {index} is missing. Copy or fetch the snapshot again.")
     try:
-        chunk = read_chunk(manifest, ranges, index, data)
+        return read_chunk(manifest, ranges, index, data)
     except MessageRejected as error:
-        directory.drop_chunk(index)
+        if not is_source_kept:
+            directory.drop_chunk(index)
         raise StorageError(f"{directory.chunk_file(index)} is damaged or forged: {error}. Fetch it again.") from error
-    if chunk.entries:
-        changes = nodes.add({sha256(entry.key): sha256(entry.value) for entry in chunk.entries})
-        changes |= {column_key(Column.STATE, entry.key): entry.value for entry in chunk.entries}
-        store.write(changes)
 
 
 def _last_changes(snapshot: Snapshot, genesis: Genesis) -> dict[bytes, bytes | None]:
@@ -393,7 +411,7 @@ def _last_changes(snapshot: Snapshot, genesis: Genesis) -> dict[bytes, bytes | N
     }
 
 
-def save_epoch_ends(store: KeyValueStore, ends: Iterator[EpochEnd] | list[EpochEnd]) -> None:
+def save_epoch_ends(store: KeyValueStore, ends: Iterable[EpochEnd]) -> None:
     """Keeps verified ends of epochs."""
     changes: dict[bytes, bytes | None] = {}
     for end in ends:

@@ -145,6 +145,18 @@ class Source:
 
     # What takes a while.
 
+    @property
+    def lowest_height(self) -> int:
+        """The lowest block that listings go down to: the genesis block, unless some above it are pruned."""
+        lowest_height = self.replica.blocks.lowest_height
+        return lowest_height if lowest_height > 1 else 0
+
+    def require_kept(self, height: int) -> None:
+        """Raises: RequestRejected PRUNED when this node let go of a block, or joined above it."""
+        lowest_height = self.replica.blocks.lowest_height
+        if 0 < height < lowest_height:
+            raise RequestRejected(RequestReason.PRUNED, f"the lowest block here is {lowest_height}")
+
     async def block_summary(self, height: int) -> views_chain.BlockSummary | None:
         """A block as listings show it, from the index if it is there."""
         entry = self._index.block(height) if self._index is not None and self._index.height >= height else None

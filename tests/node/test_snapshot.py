@@ -23,12 +23,12 @@ from node.snapshot import (
     RESTORING_KEY,
     check_manifest,
     epoch_ends,
-    known_epochs,
     make_snapshot,
     read_chunk,
     restore_incoming,
     restore_snapshot,
     save_epoch_ends,
+    save_verified_epochs,
     settle_contents,
 )
 from node.state.range_proof import LAST_KEY_HASH
@@ -78,8 +78,7 @@ def take(generator: Generator, path: Path) -> tuple[SnapshotShelf, SnapshotDirec
 
 
 def restore(directory: SnapshotDirectory, chain: Chain, store: KeyValueStore, anchor: Anchor | None = None) -> None:
-    save_epoch_ends(store, directory.load_epochs())
-    epochs = known_epochs(store, chain.genesis, anchor)
+    epochs = save_verified_epochs(directory, store, chain.genesis, anchor)
     restore_snapshot(directory, store, BlobStore(MemoryStore()), chain.genesis, epochs)
 
 
@@ -244,7 +243,7 @@ def test_snapshot_of_another_chain_or_without_its_proof_is_refused(tmp_path: Pat
     _, made = take(generator, tmp_path / "snapshots")
     snapshot = made.load()
     other = make_chain(powers=(1, 1, 1, 1, 1))
-    with pytest.raises(StorageError, match="not of this chain"):
+    with pytest.raises(StorageError, match="does not follow from the genesis or the trusted block: wrong_chain"):
         restore(made, other, MemoryStore())
     earlier = generator.blocks.certificate(15)
     assert earlier is not None
