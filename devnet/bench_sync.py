@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from devnet.generate import Generator
-from devnet.launcher import Launcher, cpu_seconds
+from devnet.launcher import Launcher, LaunchError, cpu_seconds, tail
 from devnet.topology import FIRST_PORT, Devnet, Node, open_devnet
 from devnet.workload import run_load, sign_transfers
 from node.claims import Claims
@@ -61,6 +61,10 @@ def bench_sync(directory: Path, *, blocks: int, transfers: int, first_port: int,
     idle_rate, load_rate = _live_rates(directory / "live", first_port, seed)
     click.echo(f"live: {idle_rate:.1f} blocks a second idle, {load_rate:.1f} under {LOAD_RATE} transfers a second")
     devnet, _ = open_devnet(directory / "chain", is_reset=True, bench_accounts=40, first_port=first_port)
+    for node in devnet.nodes[
+        1:
+    ]:  # they follow: the generated chain carries votes of all keys, and these logs have none
+        (node.home / CONSENSUS_KEY_FILE).rename(node.home / f"{CONSENSUS_KEY_FILE}.unused")
     generated_s = _generate(devnet, blocks, transfers, seed)
     click.echo(f"generated {blocks} blocks in {generated_s:.1f} s")
     source, by_blocks, by_snapshot = devnet.nodes[0], devnet.nodes[1], devnet.nodes[2]
@@ -138,7 +142,8 @@ def _generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
 
 
 def _consensus_keys(devnet: Devnet) -> list[PrivateKey]:
-    keys = [Home(node.home).load_key(CONSENSUS_KEY_FILE) for node in devnet.nodes]
+    homes = [Home(node.home) for node in devnet.nodes]
+    keys = [home.load_key(CONSENSUS_KEY_FILE) or home.load_key(f"{CONSENSUS_KEY_FILE}.unused") for home in homes]
     return [key for key in keys if key is not None]
 
 
@@ -156,14 +161,16 @@ def _join(launcher: Launcher, node: Node, height: int) -> tuple[float, float]:
     clock = time.monotonic()
     launcher.start(node)
     launcher.wait_until_up(node)
-    asyncio.run(_wait_for(node, height))
+    asyncio.run(_wait_for(launcher, node, height))
     return time.monotonic() - clock, cpu_seconds(launcher.pid(node))
 
 
-async def _wait_for(node: Node, height: int) -> None:
+async def _wait_for(launcher: Launcher, node: Node, height: int) -> None:
     """Asks again and again: a node that joins by a snapshot starts again in between."""
     async with asyncio.timeout(JOIN_TIMEOUT_S), AsyncClient(node.url) as client:
         while True:
+            if node.name in launcher.dead():
+                raise LaunchError(f"{node.name} ended by itself; its last words:\n{tail(node)}")
             try:
                 if await client.height() >= height:
                     return

@@ -147,9 +147,14 @@ class Following:
 
     def _on_blocks(self, peer: bytes, response: SyncResponse) -> None:
         from_height, engine = self._tree.tip.height + 1, self._engine
-        if not self._fetcher.was_asked(response.blocks[0].header.height, peer):
+        first_height, last_height = response.blocks[0].header.height, response.blocks[-1].header.height
+        if not self._fetcher.was_asked(first_height, peer):
             return
-        self._fetcher.got(response.blocks[0].header.height)
+        self._fetcher.got(first_height)
+        if first_height > from_height:  # asked for ahead, and what was to come before it did not
+            self._follow()
+            self._run()
+            return
         try:
             fresh = check_sync_response(
                 response, self._tree.tip, self._tree.tip_id, engine.core.epoch, engine.is_valid_certificate
@@ -159,6 +164,9 @@ class Following:
             raise MessageRejected(MessageReason.MALFORMED, f"sync: {error}") from error
         for block_id, block in fresh:
             engine.add_block(block, block_id)
+        if len(fresh) == last_height - self._tree.tip.height and self._heights.get(peer, 0) > last_height:
+            self._fetcher.want((last_height + 1,), peer)  # on its way while this one is executed
+            self._run()
         if fresh:
             engine.deliver(response.certificate)
             log.info("synced", from_height=from_height, to_height=self._tree.tip.height)
