@@ -105,6 +105,7 @@ class SnapshotMaker:
             try:
                 make_snapshot(self._shelf, frozen, header, certificate, lambda: self._is_stopped)
                 self._shelf.keep_newest()
+                log.info("snapshot_made", height=header.height)
             except CancelledError:
                 log.info("snapshot_cancelled", height=header.height)
             except StorageError as error:  # the node does without; what it needs to vote is elsewhere
@@ -155,9 +156,7 @@ def make_snapshot(
     is_epoch_end = frozen.get(column_key(Column.EPOCH_END, height_key(header.epoch))) is not None
     making.save_epochs(epoch_ends(frozen, 1, header.epoch + is_epoch_end))
     manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=entry_count, chunks=tuple(references))
-    made = shelf.finish(making, Snapshot(manifest=manifest, certificate=certificate))
-    log.info("snapshot_made", height=header.height, chunks=len(references), entries=entry_count)
-    return made
+    return shelf.finish(making, Snapshot(manifest=manifest, certificate=certificate))
 
 
 def epoch_ends(frozen: Frozen, first_epoch: int, stop_epoch: int) -> Iterator[EpochEnd]:
@@ -270,7 +269,6 @@ def restore_snapshot(
     store.write({TIP_KEY: encode(Tip(height=header.height, state_root=header.state_root)), GENESIS_KEY: genesis.hash()})
     settle_contents(store, blobs, header.height)
     store.write(_last_changes(snapshot, genesis))
-    log.info("snapshot_restored", height=header.height, entries=manifest.entry_count)
     return header
 
 
@@ -304,6 +302,7 @@ def restore_incoming(
             log.warning("snapshot_not_restored", reason=str(error))
         return None
     shelf.drop_incoming()
+    log.info("snapshot_restored", height=restored.height)
     return restored
 
 

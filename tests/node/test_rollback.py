@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from consensus.evidence import find_conflict
+from consensus.types import Vote
 from node import rollback as module
 from node.errors import StorageError
+from node.modules.validators import GOVERNING
+from node.p2p.messages import Votes
 from node.replica import open_ledger
 from node.rollback import lowest_rollback_height, roll_back
-from node.state.store import UNDO_HEIGHTS
+from node.state.store import UNDO_HEIGHTS, StateStore
 from node.storage.kv import MemoryStore
 from node.storage.schema import Column, column_key, height_key
+from node.storage.wal import Born, FileLog, VoteCast
+from node.types.parameters import Parameters
+from tests.factories import make_chain
+from tests.node.mesh import Mesh
 from tests.node.test_snapshot import generate
 
 
@@ -74,6 +84,48 @@ def test_stopped_in_the_middle_it_is_at_a_whole_block(monkeypatch: pytest.Monkey
     assert open_ledger(store, chain.genesis).tip.height == 17
     monkeypatch.setattr(module, "_take_back", original)
     assert roll_back(store, 10).height == 10
+
+
+@pytest.mark.slow
+def test_validator_that_was_rolled_back_into_an_earlier_epoch_comes_back_and_signs_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    parameters = Parameters(delta_ms=100, empty_block_interval_ms=200, epoch_length_heights=6)
+    chain = make_chain(parameters=parameters)
+    mesh = Mesh(chain, tmp_path)
+    for index in range(4):
+        member = mesh.add(key=chain.consensus_keys[index])
+        log = FileLog(member.directory / "log", chain.genesis_hash)
+        log.append([Born(genesis_hash=chain.genesis_hash)])
+        log.close()
+    for member in mesh.members:
+        member.start()
+    try:
+        assert mesh.run_until(lambda: min(member.height for member in mesh.members) >= 16)
+        victim = mesh.members[3]
+        top = victim.height
+        victim.end()
+        victim.barred.clear()
+        roll_back(victim.store, top - 8)
+        earlier_epoch = GOVERNING.get(StateStore(victim.store)).epoch
+        assert earlier_epoch < (top - 1) // 6 + 1, "it begins in an earlier epoch"
+        victim.start()
+        assert mesh.run_until(lambda: victim.height >= top + 8)
+        assert [member.stopped for member in mesh.members] == [None] * 4
+        assert [member.penalties for member in mesh.members] == [[]] * 4
+        assert mesh.run_until(lambda: any(isinstance(message, Votes) for _, message in victim.sent[-50:]))
+    finally:
+        mesh.close()
+    log = FileLog(victim.directory / "log", chain.genesis_hash)
+    votes: dict[tuple[int, int], list[Vote]] = {}
+    for entry in log.replay():
+        if isinstance(entry, VoteCast):
+            statement = entry.vote.statement
+            for earlier in votes.setdefault((statement.epoch, statement.view), []):
+                assert find_conflict(earlier, entry.vote) is None
+            votes[statement.epoch, statement.view].append(entry.vote)
+    log.close()
+    assert len(votes) > 10
 
 
 def test_damaged_undo_is_found_before_anything_is_written() -> None:
