@@ -61,20 +61,16 @@ def bench_sync(directory: Path, *, blocks: int, transfers: int, first_port: int,
     idle_rate, load_rate = _live_rates(directory / "live", first_port, seed)
     click.echo(f"live: {idle_rate:.1f} blocks a second idle, {load_rate:.1f} under {LOAD_RATE} transfers a second")
     devnet, _ = open_devnet(directory / "chain", is_reset=True, bench_accounts=40, first_port=first_port)
-    for node in devnet.nodes[
-        1:
-    ]:  # they follow: the generated chain carries votes of all keys, and these logs have none
-        (node.home / CONSENSUS_KEY_FILE).rename(node.home / f"{CONSENSUS_KEY_FILE}.unused")
-    generated_s = _generate(devnet, blocks, transfers, seed)
+    generated_s = generate(devnet, blocks, transfers, seed)
     click.echo(f"generated {blocks} blocks in {generated_s:.1f} s")
     source, by_blocks, by_snapshot = devnet.nodes[0], devnet.nodes[1], devnet.nodes[2]
-    _configure(by_snapshot, StorageConfig(snapshot_lag_heights=100))
+    configure(by_snapshot, StorageConfig(snapshot_lag_heights=100))
     with Launcher(devnet, log_level="info") as launcher:
         launcher.start(source)
         launcher.wait_until_up(source)
-        blocks_s, blocks_cpu_s = _join(launcher, by_blocks, blocks)
+        blocks_s, blocks_cpu_s = join(launcher, by_blocks, blocks)
         launcher.stop(by_blocks)
-        snapshot_s, snapshot_cpu_s = _join(launcher, by_snapshot, blocks)
+        snapshot_s, snapshot_cpu_s = join(launcher, by_snapshot, blocks)
     rate = blocks / blocks_s
     figures = {
         "blocks": blocks,
@@ -121,8 +117,11 @@ def _live_rates(directory: Path, first_port: int, seed: int) -> tuple[float, flo
         return asyncio.run(measure())
 
 
-def _generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
+def generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
     """Puts a chain and a snapshot of its end into the first node's home. Returns the seconds it took."""
+    # The others follow only: the chain carries votes of their keys, and their logs have none.
+    for node in devnet.nodes[1:]:
+        (node.home / CONSENSUS_KEY_FILE).rename(node.home / f"{CONSENSUS_KEY_FILE}.unused")
     home = Home(devnet.nodes[0].home)
     signed = chain.from_iterable(sign_transfers(devnet, blocks * transfers, seed, {}))
     clock = time.monotonic()
@@ -151,12 +150,13 @@ def _compute_nothing(*_arguments: object) -> None:
     raise AssertionError("transfers need no attribution")
 
 
-def _configure(node: Node, storage: StorageConfig) -> None:
+def configure(node: Node, storage: StorageConfig) -> None:
+    """Sets what a node keeps."""
     home = Home(node.home)
     home.save_config(replace(home.load_config(), storage=storage))
 
 
-def _join(launcher: Launcher, node: Node, height: int) -> tuple[float, float]:
+def join(launcher: Launcher, node: Node, height: int) -> tuple[float, float]:
     """Starts a node with an empty store; the seconds and processor seconds until it is at a height."""
     clock = time.monotonic()
     launcher.start(node)
