@@ -132,6 +132,7 @@ async def blockchain(source: Source, parameters: requests.RangeParameters) -> vi
     highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
     lowest = max(source.lowest_height, highest - requests.MOST_HEADERS + 1)
     if parameters.min_height is not None:
+        source.require_kept(max(parameters.min_height, highest - requests.MOST_HEADERS + 1))
         lowest = max(lowest, parameters.min_height)
     found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
     return views_chain.HeaderRange(
