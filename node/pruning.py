@@ -28,8 +28,15 @@ log = structlog.get_logger(__name__)
 class Pruner:
     """Keeps the last blocks of one node."""
 
-    def __init__(self, store: KeyValueStore, keep_heights: int, run_aside: RunAside) -> None:
-        """`keep_heights` 0 keeps everything."""
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keep_heights: int,
+        run_aside: RunAside,
+        highest_target: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`keep_heights` 0 keeps everything; what is at `highest_target` or above it stays in any case."""
+        self._highest_target = highest_target
         self._store = store
         self._keep_heights = keep_heights
         self._run_aside = run_aside
@@ -41,6 +48,9 @@ class Pruner:
         """A block is final: now and then, older ones go."""
         slack_heights = max(LEAST_SLACK_HEIGHTS, self._keep_heights // 8)
         target = height - self._keep_heights + 1
+        highest_target = self._highest_target()
+        if highest_target is not None:
+            target = min(target, highest_target)
         if not self._keep_heights or self._is_running or target - self._lowest_height < slack_heights:
             return
         self._is_running = True

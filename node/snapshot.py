@@ -84,6 +84,11 @@ class SnapshotMaker:
         self._run_aside = run_aside
         self._is_making = False
         self._is_stopped = False
+        self._newest_height = max((each.manifest.header.height for _, each in shelf.all()), default=0)
+
+    def lowest_needed_height(self) -> int | None:
+        """The lowest block that whoever joins by the newest snapshot needs; None when none are made."""
+        return self._newest_height + 1 if self._interval_heights else None
 
     def on_epoch_end(self, header: Header, certificate: Certificate) -> None:
         """The last block of an epoch is final, and its state is the store's.
@@ -105,6 +110,7 @@ class SnapshotMaker:
             try:
                 make_snapshot(self._shelf, frozen, header, certificate, lambda: self._is_stopped)
                 self._shelf.keep_newest()
+                self._newest_height = header.height
                 log.info("snapshot_made", height=header.height)
             except CancelledError:
                 log.info("snapshot_cancelled", height=header.height)

@@ -84,3 +84,17 @@ def test_pruner_runs_aside_one_run_at_a_time_and_only_for_enough_heights() -> No
     archive = Pruner(MemoryStore(), 0, lambda work, on_done: waiting.append((work, on_done)))
     archive.on_final(10**6)
     assert waiting == []
+
+
+def test_blocks_since_the_newest_snapshot_stay_for_whoever_joins_by_it() -> None:
+    runs: list[int] = []
+    newest = 0
+    _, generator = generate(20)
+    pruner = Pruner(
+        generator.store, 256, lambda work, on_done: (work(), runs.append(1), on_done())[0], lambda: newest + 1
+    )
+    pruner.on_final(1_000)
+    assert (runs, generator.blocks.lowest_height) == ([], 1), "nobody could join any more"
+    newest = 600
+    pruner.on_final(1_000)
+    assert (runs, generator.blocks.lowest_height) == ([1], 601)
