@@ -24,6 +24,8 @@ COMMANDS = {
     "fork-genesis": ("node.cli.fork_genesis", "Export a stopped node's state to a new chain with a new validator set."),
     "blob": ("node.cli.query", "Upload and fetch contents."),
     "verify": ("node.cli.verify", "Check a transaction or an account without believing a node."),
+    "snapshot": ("node.cli.snapshot", "Make, list and restore snapshots of a stopped node's state."),
+    "rollback": ("node.cli.snapshot", "Take the last blocks of a stopped node back."),
     "index": ("node.cli.setup", "Rebuild the explorer's index."),
     "completion": ("node.cli.setup", "Print shell completion for bash, zsh or fish."),
 }

@@ -26,15 +26,18 @@ from node.config import (
     CONSENSUS_KEY_FILE,
     NODE_KEY_FILE,
     REPORTER_KEY_FILE,
+    SNAPSHOTS_DIRECTORY,
     STATE_FILE,
     Config,
     ConfigError,
     Home,
 )
 from node.control import Control
+from node.epochs import Anchor
 from node.errors import MessageRejected, OpenLedgerError, StorageError, TransactionRejected
 from node.execution.registry import KIND_OF
 from node.execution.transaction import required_fee
+from node.following import SnapshotUse
 from node.index import Index
 from node.intake import Signed
 from node.logs import Logs, set_up_logging
@@ -45,10 +48,14 @@ from node.p2p.messages import Message
 from node.p2p.network import Callbacks, Network
 from node.primitives.codec import encode
 from node.primitives.crypto import are_valid_signatures
-from node.replica import TICK_MS, Replica
+from node.pruning import Pruner
+from node.replica import TICK_MS, FinalBlock, Replica
 from node.room import Room
+from node.snapshot import SnapshotMaker, restore_incoming
+from node.storage.blobs import BlobStore
 from node.storage.export import read_values
 from node.storage.kv import LevelStore
+from node.storage.snapshots import SnapshotShelf
 from node.storage.wal import FileLog
 from node.types.transaction import sign_transaction
 from node.worker import Failure, Materials, Outcome, Worker, outcome_of
@@ -79,6 +86,8 @@ class App:
         self._is_flush_due = False
         self._tick: asyncio.TimerHandle | None = None
         self._failure: str | None = None
+        self.is_restarting = False
+        """Whether it ended in order to start again."""
         self._stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="verify")
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
@@ -111,6 +120,15 @@ class App:
                 on_turn_end=self.request_flush,
             ),
         )
+        storage = config.storage
+        anchor = None
+        if storage.trusted_height:
+            anchor = Anchor(storage.trusted_height, bytes.fromhex(storage.trusted_block_id))
+        shelf = SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY)
+        restore_incoming(shelf, self._store, BlobStore(self._blob_store), genesis, anchor)
+        self._snapshots = SnapshotMaker(self._store, shelf, storage.snapshot_interval_heights, self.run_aside)
+        needed = self._snapshots.lowest_needed_height
+        self._pruner = Pruner(self._store, storage.keep_heights, self.run_aside, needed)
         self.replica = Replica(
             genesis=genesis,
             store=self._store,
@@ -120,7 +138,9 @@ class App:
             host=self,
             room=Room(lambda: _free_size_bytes(home.data), config.storage.reserve_size_bytes),
             load_fork=lambda: dict(read_values(home.path / STATE_FILE)),
+            snapshots=SnapshotUse(shelf=shelf, lag_heights=storage.snapshot_lag_heights, anchor=anchor),
         )
+        self.replica.on_final_block.append(self._keep_house)
         self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
         self.index = Index(self._index_store, self.replica.blocks) if self._index_store is not None else None
         if self.index is not None:
@@ -211,6 +231,12 @@ class App:
         self._failure = self._failure or why
         self._stopping.set()
 
+    def restart(self, why: str) -> None:
+        """Ends the node in order; `run` starts it again on what is on the disk."""
+        log.info("restarting", why=why)
+        self.is_restarting = True
+        self._stopping.set()
+
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         """Verifies in bulk, off the event loop."""
         pieces = [items[start : start + BULK_SIZE] for start in range(0, len(items), BULK_SIZE)]
@@ -259,6 +285,14 @@ class App:
             self._loop.call_soon(self._flush)
 
     # Helpers.
+
+    def _keep_house(self, final: FinalBlock) -> None:
+        """Makes snapshots and lets go of old blocks."""
+        executed = final.executed
+        header = executed.block.header
+        self._pruner.on_final(header.height)
+        if executed.is_epoch_end and final.certificate is not None:
+            self._snapshots.on_epoch_end(header, final.certificate)
 
     def _flush(self) -> None:
         self._is_flush_due = False
@@ -374,6 +408,8 @@ class App:
                 await self.network.stop()
         if self._failure is None:
             self.replica.flush()
+        self._pruner.stop()
+        self._snapshots.stop()
         self._worker.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._aside.shutdown(wait=True, cancel_futures=True)  # it works on the stores that are closed next
@@ -391,10 +427,13 @@ def run(home: Home, config: Config) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_descriptor_limit()
 
-    async def main() -> None:
-        await App(home, config, logs).run()
+    async def main() -> bool:
+        app = App(home, config, logs)
+        await app.run()
+        return app.is_restarting
 
-    asyncio.run(main())
+    while asyncio.run(main()):
+        log.info("starting_again")
 
 
 def raise_descriptor_limit() -> None:

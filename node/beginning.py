@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from node.errors import StorageError
 from node.execution.block import genesis_block, genesis_layer
 from node.execution.fork import fork_layer
+from node.snapshot import wipe_unfinished
 from node.state.integrity import require_whole
 from node.state.store import StateStore
-from node.storage.blocks import BlockStore, block_changes
+from node.storage.blocks import LOWEST_KEY, BlockStore, block_changes
 from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, Meta, column_key
+from node.storage.schema import Column, Meta, column_key, height_key
 from node.types.genesis import Genesis
 
 LoadFork = Callable[[], Mapping[bytes, bytes]]
@@ -23,6 +24,7 @@ def open_ledger(store: KeyValueStore, genesis: Genesis, load_fork: LoadFork | No
 
     Raises: StorageError when it is another chain's, or damaged.
     """
+    wipe_unfinished(store)
     key = column_key(Column.META, bytes((Meta.GENESIS,)))
     known = store.get(key)
     if known is not None and known != genesis.hash():
@@ -40,6 +42,8 @@ def open_ledger(store: KeyValueStore, genesis: Genesis, load_fork: LoadFork | No
             layer = fork_layer(state, genesis, load_fork())
         block = genesis_block(genesis, layer.root)
         changes = block_changes(block, block.header.id(), (), None)
-        state.commit(genesis.height, layer, {**changes, key: genesis.hash()})
+        state.commit(
+            genesis.height, layer, {**changes, key: genesis.hash(), LOWEST_KEY: height_key(genesis.height + 1)}
+        )
     require_whole(state, BlockStore(store))
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ CONSENSUS_KEY_FILE = "consensus_key.json"
 REPORTER_KEY_FILE = "reporter_key.json"
 KEYSTORE_DIRECTORY = "keystore"
 DATA_DIRECTORY = "data"
+SNAPSHOTS_DIRECTORY = "snapshots"
 
 
 S = TypeVar("S")
@@ -58,6 +60,28 @@ class ApiConfig:
     """Whether this node keeps the explorer's index."""
 
 
+LEAST_KEPT_HEIGHTS = 256
+"""Fewer blocks than there are undo records are never kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """What a node keeps on its disk, and needs of it."""
+
+    keep_heights: int = 0
+    """Blocks and receipts kept below the last final one; 0 keeps all of them."""
+    snapshot_interval_heights: int = 10_000
+    """A snapshot of the state is made at the end of each epoch in which a multiple of this lies; 0 makes none."""
+    snapshot_lag_heights: int = 0
+    """A node further behind than this joins by a snapshot; 0 does so only when no peer has the blocks any more."""
+    trusted_height: int = 0
+    """The last block of an epoch that a snapshot's chain must go through; 0 trusts the genesis alone."""
+    trusted_block_id: str = ""
+    """That block's id, in hexadecimal."""
+    reserve_size_bytes: int = 64 * 2**20
+    """Free space below which the node pauses: it takes nothing in and signs nothing until twice as much is free."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """What a node says."""
@@ -66,14 +90,6 @@ class LogConfig:
     """debug, info, warning or error."""
     format: str = "json"
     """json or text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageConfig:
-    """What a node needs of its disk."""
-
-    reserve_size_bytes: int = 64 * 2**20
-    """Free space below which the node pauses: it takes nothing in and signs nothing until twice as much is free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +102,10 @@ class Config:
     """How other nodes reach it."""
     api: ApiConfig = field(default_factory=ApiConfig)
     """How people and programs reach it."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """What it keeps."""
     log: LogConfig = field(default_factory=LogConfig)
     """What it says."""
-    storage: StorageConfig = field(default_factory=StorageConfig)
-    """What it needs of its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +134,17 @@ class Home:
             raise ConfigError(f"{path} is missing: run `openledger init` first, or name another --home") from error
         except (tomllib.TOMLDecodeError, OSError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
-        parts = {"p2p": P2pConfig, "api": ApiConfig, "log": LogConfig, "storage": StorageConfig}
+        parts = {"p2p": P2pConfig, "api": ApiConfig, "storage": StorageConfig, "log": LogConfig}
         values: dict[str, Any] = {}
         for name, part in parts.items():
             values[name] = _section(path, name, part, raw.pop(name, {}))
+        _check_storage(path, values["storage"])
         return replace(_section(path, "", Config, raw), **values)
 
     def save_config(self, config: Config) -> None:
         """Writes a config file with every setting in it."""
         lines = [f"name = {json.dumps(config.name)}", ""]
-        for part in ("p2p", "api", "log", "storage"):
+        for part in ("p2p", "api", "storage", "log"):
             lines.append(f"[{part}]")
             section = getattr(config, part)
             for setting in fields(section):
@@ -205,3 +222,21 @@ def _section(path: Path, name: str, part: type[S], raw: dict[str, object]) -> S:
             raise ConfigError(f"{path}: {title}{key} is a {type(default).__name__}")
         values[key] = converted
     return part(**values)
+
+
+def _check_storage(path: Path, storage: StorageConfig) -> None:
+    for name in (
+        "keep_heights",
+        "snapshot_interval_heights",
+        "snapshot_lag_heights",
+        "trusted_height",
+        "reserve_size_bytes",
+    ):
+        if getattr(storage, name) < 0:
+            raise ConfigError(f"{path}: [storage] {name} is not negative")
+    if 0 < storage.keep_heights < LEAST_KEPT_HEIGHTS:
+        raise ConfigError(f"{path}: [storage] keep_heights is 0 (all) or at least {LEAST_KEPT_HEIGHTS}")
+    if bool(storage.trusted_height) != bool(storage.trusted_block_id):
+        raise ConfigError(f"{path}: [storage] trusted_height and trusted_block_id go together")
+    if storage.trusted_block_id and not re.fullmatch("[0-9a-fA-F]{64}", storage.trusted_block_id):
+        raise ConfigError(f"{path}: [storage] trusted_block_id is 64 hexadecimal digits")

@@ -505,6 +505,14 @@ class Engine:
         self._judging = self._building = self._delivering = None
         self._proposed = {}
         position = _position(governing, Final(view=0, block_id=last.block_id), last.block.header.view)
+        votes = self._signer.votes_since(position.epoch, 0) if self._signer is not None else ()
+        if votes:  # the state was rolled back or replaced, the log was not: what was signed in the epoch still counts
+            recovered, is_log_lost = self.core.recovered, self.core.is_log_lost
+            self.core = Simplex(self._signer.id if self._signer else None, position, is_log_lost=is_log_lost)
+            self.core.restore(votes, (), recovered)
+            self._inputs.appendleft(on.Start())
+            self._run()
+            return
         self._inputs.appendleft(
             on.EpochBegan(
                 epoch=position.epoch,

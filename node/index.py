@@ -262,11 +262,14 @@ class Index:
     def advance(self, most_blocks: int) -> bool:
         """Indexes some stored blocks; returns whether the tip was reached. Before `catch_up`, any one thread may."""
         assert not self.is_live, "a live index has nothing to catch up with"
-        first = self.height + 1 if self.height >= 0 else self._blocks.lowest_height()
+        first = self.height + 1 if self.height >= 0 else self._blocks.lowest_height - 1
         for height in range(first, first + most_blocks):
             block, receipts = self._blocks.block(height), self._blocks.receipts(height)
             if block is None or receipts is None:
-                return True
+                if height >= self._blocks.lowest_height:
+                    return True
+                self.height = self._blocks.lowest_height - 1  # what is pruned cannot be indexed any more
+                return False
             candidates = [read_transaction(data, block.header.genesis_hash) for data in block.transactions]
             self._add(block.header, block.header.id(), candidates, receipts)
         return False

@@ -19,7 +19,7 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed, build_block, execute_block
-from node.execution.handover import handover_changes
+from node.execution.handover import make_epoch_end
 from node.execution.transaction import Candidate, read_transaction, require_signature
 from node.modules.accounts import load_account
 from node.modules.context import Pending, Resources
@@ -27,12 +27,14 @@ from node.modules.validators import GOVERNING, Governing
 from node.primitives.merkle import merkle_root
 from node.state.store import StateStore
 from node.state.view import Base
-from node.storage.blocks import BlockStore, block_changes
+from node.storage.blocks import BlockStore, block_changes, epoch_end_changes
 from node.storage.wal import LogPosition
 from node.types.block import Block, Header
 from node.types.parameters import Parameters
 
 MOST_JUDGED_INVALID = 1_000
+MOST_COMMITTED_TOGETHER = 32
+"""Blocks written in one batch while this node catches up: each batch waits for the disk."""
 NO_TRANSACTIONS_ROOT = merkle_root(())
 
 
@@ -92,12 +94,12 @@ class BlockTree:
         self._decoded: dict[bytes, tuple[Candidate, ...]] = {}
         self._executed: dict[bytes, Executed] = {}
         self._invalid: OrderedDict[bytes, BlockRejected] = OrderedDict()
-        tip = blocks.block(state.tip.height)
+        tip = blocks.header(state.tip.height)
         assert tip is not None, "the final state belongs to a stored block"
-        self.tip = tip.header
+        self.tip = tip
         """Header of the last final block."""
-        self.tip_id = tip.header.id()
-        self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.header.epoch
+        self.tip_id = tip.id()
+        self._is_tip_epoch_end = GOVERNING.get(state).epoch > tip.epoch
 
     @property
     def log_position(self) -> LogPosition | None:
@@ -271,6 +273,8 @@ class BlockTree:
             path.append(walk)
             walk = body.header.parent_id
         done: list[Executed] = []
+        waiting: list[Executed] = []
+        """Executed, and not in the store yet."""
         for each in reversed(path):
             if each in self._invalid:
                 raise DivergenceError(f"block {each.hex()} is final, but this node judged it: {self._invalid[each]}")
@@ -278,8 +282,11 @@ class BlockTree:
                 executed = self._execute(self._bodies[each], each, None)
             except BlockRejected as error:
                 raise DivergenceError(f"block {each.hex()} is final, but does not execute here: {error}") from error
-            self._commit(executed, certificate if each == block_id else None, log_position)
-            done.append(executed)
+            waiting.append(executed)
+            if each == block_id or len(waiting) == MOST_COMMITTED_TOGETHER:
+                self._commit(waiting, certificate if each == block_id else None, log_position)
+                done += waiting
+                waiting.clear()
         return tuple(done)
 
     def _execute(self, block: Block, block_id: bytes, resources: Resources | None) -> Executed:
@@ -317,14 +324,19 @@ class BlockTree:
         self._decoded[block_id] = tuple(candidates)
         return self._decoded[block_id]
 
-    def _commit(self, executed: Executed, certificate: Certificate | None, log_position: LogPosition | None) -> None:
-        assert executed.layer.base is self._state, "blocks become final one above the other"
-        header = executed.block.header
-        also = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
-        if executed.is_epoch_end and certificate is not None:
-            also |= handover_changes(executed, certificate)
-        self._state.commit(header.height, executed.layer, also, log_position)
-        self.tip, self.tip_id, self._is_tip_epoch_end = header, executed.block_id, executed.is_epoch_end
+    def _commit(
+        self, done: Sequence[Executed], certificate: Certificate | None, log_position: LogPosition | None
+    ) -> None:
+        """Writes blocks that became final together; the certificate is the last one's own."""
+        last = done[-1]
+        self._state.commit_all(
+            [
+                (each.block.header.height, each.layer, _changes_of(each, certificate if each is last else None))
+                for each in done
+            ],
+            log_position,
+        )
+        self.tip, self.tip_id, self._is_tip_epoch_end = last.block.header, last.block_id, last.is_epoch_end
         self._prune()
 
     def _prune(self) -> None:
@@ -344,6 +356,15 @@ class BlockTree:
         """Whether a block can descend from the tip: of the same epoch, and of a later view for each height above."""
         epoch = self.tip.epoch + self._is_tip_epoch_end
         return header.epoch == epoch and self.tip.height < header.height <= self.highest_height(header.view)
+
+
+def _changes_of(executed: Executed, certificate: Certificate | None) -> dict[bytes, bytes | None]:
+    """What is written for a final block besides its state."""
+    changes = block_changes(executed.block, executed.block_id, executed.receipts, certificate)
+    if executed.is_epoch_end:
+        assert certificate is not None, "rule 12: nothing of the epoch is above its last block"
+        changes |= epoch_end_changes(make_epoch_end(executed, certificate))
+    return changes
 
 
 def _again(error: BlockRejected) -> BlockRejected:

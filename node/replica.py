@@ -24,7 +24,6 @@ from node.beginning import LoadFork, open_ledger
 from node.claims import Claims
 from node.engine import Engine, Host
 from node.errors import (
-    BlockRejected,
     MessageReason,
     MessageRejected,
     RequestReason,
@@ -33,8 +32,8 @@ from node.errors import (
     TransactionRejected,
 )
 from node.execution.block import Executed
-from node.execution.handover import Handover, load_handover
 from node.execution.transaction import Candidate
+from node.following import FETCH_TIMEOUT_MS, Following, SnapshotUse
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
 from node.mempool import Mempool
@@ -49,9 +48,16 @@ from node.p2p.messages import (
     BlockProposal,
     BlockRequest,
     BlockResponse,
+    BlocksPruned,
     CertificateRequest,
     Certificates,
+    ChunkRequest,
+    ChunkResponse,
+    EpochEnds,
+    EpochEndsRequest,
     Message,
+    Snapshots,
+    SnapshotsRequest,
     Status,
     StatusRequest,
     SyncRequest,
@@ -62,12 +68,15 @@ from node.p2p.messages import (
 from node.primitives.crypto import PrivateKey, sha256
 from node.proposal import BlockTree
 from node.room import Room
+from node.serving import Serving
 from node.signer import Signer
+from node.snapshot import settle_contents
 from node.storage.blobs import BlobStore
 from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore
 from node.storage.wal import WriteAheadLog
-from node.sync import Fetcher, check_sync_response, make_sync_response
+from node.sync import Fetcher
+from node.types.epoch import EpochEnd
 from node.types.genesis import Genesis
 from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
@@ -84,12 +93,10 @@ SWEEP_MS = 60_000
 """How often unused contents are looked for."""
 GAP_MS = 600_000
 """How long a transaction waits for the missing ones before it."""
-FETCH_TIMEOUT_MS = 1_000
-SYNC_TIMEOUT_MS = 5_000
-SYNC_LAG_HEIGHTS = 2
-"""A peer this far ahead is synced from at once; one that is less only when nothing moves."""
 MOST_EVIDENCE = 1_000
-ANSWERED_FROM_DISK = BlockRequest | SyncRequest | BlobRequest | StatusRequest
+ANSWERED_FROM_DISK = (
+    BlockRequest | SyncRequest | BlobRequest | StatusRequest | SnapshotsRequest | ChunkRequest | EpochEndsRequest
+)
 """What a paused node still does for others."""
 
 log = structlog.get_logger(__name__)
@@ -116,6 +123,9 @@ class ReplicaHost(Host, Protocol):
     def request_flush(self) -> None:
         """Something came in outside of the host's own turns: call `flush` soon."""
 
+    def restart(self, why: str) -> None:
+        """Stop in order and start again from the disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalBlock:
@@ -141,6 +151,7 @@ class Replica:
         host: ReplicaHost,
         room: Room | None = None,
         load_fork: LoadFork | None = None,
+        snapshots: SnapshotUse | None = None,
     ) -> None:
         """Without `room` the disk is taken to be large enough."""
         self.genesis = genesis
@@ -155,6 +166,7 @@ class Replica:
         self.state = open_ledger(store, genesis, load_fork)
         self.blocks = BlockStore(store)
         self.blobs = BlobStore(blob_store)
+        self._serving = Serving(self.blocks, None if snapshots is None else snapshots.shelf, host.send)
         self.mempool = Mempool()
         self.claims = Claims(self.blobs, host.compute)
         self.tree = BlockTree(self.state, self.blocks, self.claims, self.mempool.verified)
@@ -172,11 +184,9 @@ class Replica:
         )
         self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
         self._blob_fetcher: Fetcher[bytes] = Fetcher(self._ask_blobs, FETCH_TIMEOUT_MS, MOST_BLOBS_PER_MESSAGE)
-        self._sync_fetcher: Fetcher[int] = Fetcher(self._ask_sync, SYNC_TIMEOUT_MS, 1)
         self._gossip = Gossip(host.broadcast, host.call_at)
-        self._heights: dict[bytes, int] = {}
         self._peer_of: dict[bytes, bytes] = {}
-        self._moved_ms = self._status_ms = self._repeat_ms = self._sweep_ms = host.monotonic_ms()
+        self._status_ms = self._repeat_ms = self._sweep_ms = host.monotonic_ms()
         self.evidence: OrderedDict[tuple[bytes, int, int], Evidence] = OrderedDict()
         self.on_final_block: list[Callable[[FinalBlock], None]] = []
         """Who follows the chain."""
@@ -186,6 +196,9 @@ class Replica:
         """Who reports equivocations."""
         self._registry = REGISTRY.get(self.state)
         self._map_peers()
+        if self.blobs.height + 1 < self.blocks.lowest_height:
+            # What contents were used for is not in the blocks any more.
+            settle_contents(store, self.blobs, self.tree.tip.height)
         self._keeper = Keeper(
             genesis_hash=self.genesis_hash,
             state=self.state,
@@ -211,6 +224,10 @@ class Replica:
             ),
         )
 
+        self._following = Following(
+            genesis=genesis, store=store, tree=self.tree, engine=self.engine, host=host, snapshots=snapshots
+        )
+
     # Life.
 
     def start(self) -> None:
@@ -232,8 +249,8 @@ class Replica:
             return
         now_ms, peers = self.host.monotonic_ms(), self.host.peers()
         self._advance_audit()
-        self._follow(now_ms)
-        for fetcher in (self._block_fetcher, self._blob_fetcher, self._sync_fetcher):
+        self._following.tick()
+        for fetcher in (self._block_fetcher, self._blob_fetcher):
             fetcher.run(now_ms, peers)
         if now_ms - self._status_ms >= STATUS_MS:
             self._status_ms = now_ms
@@ -255,7 +272,7 @@ class Replica:
     @property
     def lag_heights(self) -> int:
         """How far the last final block of the best peer is above ours; negative when ours is the last one."""
-        return max(self._heights.values(), default=self.tree.tip.height) - self.tree.tip.height
+        return self._following.lag_heights
 
     @property
     def paused_for(self) -> str | None:
@@ -271,9 +288,9 @@ class Replica:
         """A walk over every holding of the final state."""
         return Audit(self._store, self.state)
 
-    def handover(self, epoch: int) -> Handover | None:
+    def handover(self, epoch: int) -> EpochEnd | None:
         """What an epoch's last block left to light clients, if this node executed it."""
-        return load_handover(self._store, epoch)
+        return self.blocks.epoch_end(epoch)
 
     # What people send.
 
@@ -303,7 +320,7 @@ class Replica:
 
     def on_disconnected(self, peer: bytes) -> None:
         """A peer is gone."""
-        self._heights.pop(peer, None)
+        self._following.on_disconnected(peer)
 
     def on_message(self, peer: bytes, message: Message) -> None:
         """A peer's message. Raises: MessageRejected when it must not have been sent."""
@@ -328,12 +345,10 @@ class Replica:
                     self.host.send(peer, BlockResponse(block=block))
             case BlockResponse(block=block):
                 self._on_block(peer, block.header.id(), message)
-            case SyncRequest(from_height=from_height):
-                response = make_sync_response(self.blocks, from_height, self.tree.tip.height)
-                if response is not None:
-                    self.host.send(peer, response)
-            case SyncResponse():
-                self._on_sync(peer, message)
+            case SyncRequest() | SnapshotsRequest() | ChunkRequest() | EpochEndsRequest():
+                self._serving.on_request(peer, message, self.tree.tip.height)
+            case SyncResponse() | BlocksPruned() | Snapshots() | ChunkResponse() | EpochEnds():
+                self._following.on_answer(peer, message)
             case BlobRequest(hashes=hashes):
                 self.host.send(peer, BlobResponse(contents=self._contents_for(peer, hashes)))
             case BlobResponse(contents=contents):
@@ -349,8 +364,8 @@ class Replica:
 
     def on_final(self, executed: Executed, certificate: Certificate | None) -> None:
         """A block is final: everything that follows from it outside of consensus."""
-        self._moved_ms = self.host.monotonic_ms()
         header = executed.block.header
+        self._following.on_final()
         self._block_fetcher.got(executed.block_id)
         for candidate, reason in self.mempool.on_final(executed.candidates, header.height, self._account):
             self._on_dropped(candidate, TransactionRejected(reason))
@@ -358,7 +373,7 @@ class Replica:
         self._blob_fetcher.want(missing, None)
         for content in erased:
             self._blob_fetcher.got(content)
-        self.intake.on_final(self._moved_ms)
+        self.intake.on_final(self.host.monotonic_ms())
         registry = REGISTRY.get(self.state)
         if registry != self._registry:
             self._registry = registry
@@ -495,38 +510,8 @@ class Replica:
         self.engine.add_block(message.block, block_id)
         self.engine.on_arrival()
 
-    def _on_sync(self, peer: bytes, response: SyncResponse) -> None:
-        from_height = self.tree.tip.height + 1
-        if not self._sync_fetcher.was_asked(response.blocks[0].header.height, peer):
-            return
-        self._sync_fetcher.got(response.blocks[0].header.height)
-        try:
-            fresh = check_sync_response(
-                response, self.tree.tip, self.tree.tip_id, self.engine.core.epoch, self.engine.is_valid_certificate
-            )
-        except BlockRejected as error:
-            self._heights.pop(peer, None)
-            raise MessageRejected(MessageReason.MALFORMED, f"sync: {error}") from error
-        for block_id, block in fresh:
-            self.engine.add_block(block, block_id)
-        if fresh:
-            self.engine.deliver(response.certificate)
-            log.info("synced", from_height=from_height, to_height=self.tree.tip.height)
-        self._follow(self.host.monotonic_ms())
-        self._sync_fetcher.run(self.host.monotonic_ms(), self.host.peers())
-
-    def _follow(self, now_ms: int) -> None:
-        """Asks for final blocks when a peer has more of them than consensus brings here."""
-        if not self._heights or len(self._sync_fetcher):
-            return
-        best_peer = max(self._heights, key=lambda peer: (self._heights[peer], peer))
-        lag = self._heights[best_peer] - self.tree.tip.height
-        is_stuck = now_ms - self._moved_ms > FETCH_TIMEOUT_MS
-        if lag > SYNC_LAG_HEIGHTS or (lag > 0 and is_stuck):
-            self._sync_fetcher.want((self.tree.tip.height + 1,), best_peer)
-
     def _notice_epoch(self, peer: bytes, epoch: int) -> None:
-        if epoch > self.engine.core.epoch and peer not in self._heights:
+        if epoch > self.engine.core.epoch and not self._following.knows(peer):
             self.host.send(peer, StatusRequest())
 
     # Status.
@@ -541,9 +526,7 @@ class Replica:
         )
 
     def _on_status(self, peer: bytes, status: Status) -> None:
-        self._heights[peer] = status.height
-        self._follow(self.host.monotonic_ms())
-        self._sync_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+        self._following.on_height(peer, status.height)
         if not self.engine.core.is_recovering or status.epoch != self.engine.core.epoch:
             return
         validator = next((each for each, known in self._peer_of.items() if known == peer), None)
@@ -587,9 +570,6 @@ class Replica:
     def _ask_blobs(self, peer: bytes, hashes: Sequence[bytes]) -> None:
         self.host.send(peer, BlobRequest(hashes=tuple(hashes)))
 
-    def _ask_sync(self, peer: bytes, heights: Sequence[int]) -> None:
-        self.host.send(peer, SyncRequest(from_height=heights[0]))
-
     def _map_peers(self) -> None:
         """Which node each current validator runs on."""
         nodes: dict[bytes, NodeEntry] = {each.operator: each.node for each in self._registry.candidates}
@@ -610,12 +590,12 @@ class Replica:
             if certificate is not None:
                 return Final(view=certificate.statement.view, block_id=certificate.statement.block_id)
             height -= 1
-        block = self.blocks.block(governing.first_height - 1)
-        assert block is not None, "an epoch starts on a final block"
-        return Final(view=0, block_id=block.header.id())
+        header = self.blocks.header(governing.first_height - 1)
+        assert header is not None, "an epoch starts on a final block"
+        return Final(view=0, block_id=header.id())
 
     def _parent_view(self) -> int:
         """The view in which the last block of the epoch before was first proposed."""
-        block = self.blocks.block(GOVERNING.get(self.state).first_height - 1)
-        assert block is not None, "an epoch starts on a final block"
-        return block.header.view
+        header = self.blocks.header(GOVERNING.get(self.state).first_height - 1)
+        assert header is not None, "an epoch starts on a final block"
+        return header.view

@@ -6,7 +6,8 @@ for is not accepted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -22,6 +23,8 @@ SYNC_RESPONSE_SIZE_BYTES = 2**20
 """About how much one answer carries: a block more is added if it is the first finalised one."""
 LARGEST_SYNC_SIZE_BYTES = 6 * 2**20
 """More never: the next request goes on from there."""
+MOST_SPAN_HEIGHTS = 4_096
+"""The ends of a run are not believed when they are further apart: all bodies between them are kept at once."""
 MOST_WANTED = 10_000
 
 
@@ -45,6 +48,8 @@ class Fetcher(Generic[K]):
         self._timeout_ms = timeout_ms
         self._most_per_request = most_per_request
         self._wants: dict[K, Want] = {}
+        self._missed: Counter[bytes] = Counter()
+        """How often in a row each peer did not answer in time: such a one is asked after the others."""
 
     def __contains__(self, thing: K) -> bool:
         return thing in self._wants
@@ -60,7 +65,10 @@ class Fetcher(Generic[K]):
 
     def got(self, thing: K) -> bool:
         """This is here now. Returns whether it was missing."""
-        return self._wants.pop(thing, None) is not None
+        want = self._wants.pop(thing, None)
+        if want is not None and want.asked:
+            self._missed.pop(want.asked[-1], None)
+        return want is not None
 
     def retry(self, thing: K) -> None:
         """The answer was no good: ask the next peer at once."""
@@ -79,13 +87,21 @@ class Fetcher(Generic[K]):
         want = self._wants.get(thing)
         return want is not None and peer in want.asked
 
-    def run(self, now_ms: int, peers: Sequence[bytes]) -> None:
-        """Asks for what nobody was asked for lately."""
+    def clear(self) -> None:
+        """Nothing is missing any more."""
+        self._wants.clear()
+
+    def run(self, now_ms: int, peers: Sequence[bytes], skip: Collection[K] = ()) -> None:
+        """Asks for what nobody was asked for lately; what is in `skip` has come and is being looked at."""
         requests: dict[bytes, list[K]] = {}
         for thing, want in self._wants.items():
+            if thing in skip:
+                continue
             if want.asked_ms is not None and now_ms < want.asked_ms + self._timeout_ms:
                 continue
-            peer = _next_peer(want, peers)
+            if want.asked_ms is not None:
+                self._missed[want.asked[-1]] += 1
+            peer = _next_peer(want, peers, self._missed)
             if peer is not None:
                 requests.setdefault(peer, []).append(thing)
         for peer, things in requests.items():
@@ -133,12 +149,14 @@ def check_sync_response(
     `verify` checks a certificate's quorum and signatures for the current epoch. Of an answer that is the two ends of a
     longer run, the last block comes without its body.
 
-    Raises: BlockRejected BAD_CERTIFICATE, WRONG_PARENT, WRONG_ROOT.
+    Raises: BlockRejected BAD_CERTIFICATE, WRONG_PARENT, WRONG_ROOT, TOO_LARGE.
     """
     first, last = response.blocks[0].header, response.blocks[-1].header
     if len(response.blocks) == 2 and last.height > first.height + 1:
         if last.height <= tip.height:
             return ()
+        if last.height - tip.height > MOST_SPAN_HEIGHTS:
+            raise BlockRejected(BlockReason.TOO_LARGE, f"a run of {last.height - tip.height} blocks without a proof")
         last_id = last.id()
         _require_finalization(response.certificate, last_id, epoch, verify)
         return ((last_id, Block(header=last, transactions=())),)
@@ -181,16 +199,19 @@ def _require_finalization(
         raise BlockRejected(BlockReason.BAD_CERTIFICATE)
 
 
-def _next_peer(want: Want, peers: Sequence[bytes]) -> bytes | None:
-    """The peer that should have it, then each other one once, then around again."""
+def _next_peer(want: Want, peers: Sequence[bytes], missed: Mapping[bytes, int]) -> bytes | None:
+    """The peer that should have it, then each other one once, then around again; who did not answer lately last."""
     if not peers:
         return None
+    fewest = min(missed.get(peer, 0) for peer in peers)
     preferred, want.next_peer = want.next_peer, None
-    if preferred is not None and preferred in peers:
+    if preferred is not None and preferred in peers and missed.get(preferred, 0) == fewest:
         return preferred
     untried = [peer for peer in peers if peer not in want.asked]
     if untried:
-        return untried[len(want.asked) % len(untried)]
+        fewest = min(missed.get(peer, 0) for peer in untried)
+        best = [peer for peer in untried if missed.get(peer, 0) == fewest]
+        return best[len(want.asked) % len(best)]
     last_asked = {peer: index for index, peer in enumerate(want.asked)}
     if len(want.asked) > 4 * len(peers):
         want.asked = want.asked[-2 * len(peers) :]

@@ -59,7 +59,7 @@ async def list_blocks(source: Source, parameters: requests.Listing) -> views.Pag
     if is_oldest_first:
         heights = range(lowest if last is None else last + 1, tip + 1)
     else:
-        heights = range(tip if last is None else min(last - 1, tip), lowest - 1, -1)
+        heights = range(tip if last is None else min(last - 1, tip), source.lowest_height - 1, -1)
     shown = heights[: parameters.limit]
     items = [await source.block_summary(height) for height in shown]
     end = shown[-1].to_bytes(HEIGHT_SIZE_BYTES, "big") if len(heights) > len(shown) else None

@@ -61,6 +61,11 @@ class History:
             self._keep(stored)
         return stored
 
+    @property
+    def lowest_height(self) -> int:
+        """The lowest height above the genesis that is kept."""
+        return self._blocks.lowest_height
+
     async def off_loop(self, work: Callable[[], V]) -> V:
         """The result of work that takes long: it reads what never changes, and nothing else."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

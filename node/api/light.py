@@ -6,10 +6,10 @@ from node.api import requests
 from node.api.source import Source
 from node.api.views_light import HandoverView, LightBlockView, LightGenesisView
 from node.errors import RequestReason, RequestRejected
-from node.execution.handover import Handover
 from node.modules.validators import GOVERNING
 from node.primitives.codec import encode
 from node.types.block import FinalityProof, Header
+from node.types.epoch import EpochEnd
 
 
 async def light_genesis(source: Source, _: requests.NoParameters) -> LightGenesisView:
@@ -49,15 +49,15 @@ def _why_no_end(source: Source, epoch: int) -> str:
     return f"this node did not execute epoch {epoch} itself: ask another one, or start at a later block"
 
 
-def _own(handover: Handover) -> FinalityProof:
+def _own(handover: EpochEnd) -> FinalityProof:
     return FinalityProof(headers=(), certificate=handover.certificate)
 
 
-def _view(source: Source, header: Header, proof: FinalityProof, handover: Handover | None) -> LightBlockView:
+def _view(source: Source, header: Header, proof: FinalityProof, handover: EpochEnd | None) -> LightBlockView:
     before = source.replica.handover(header.epoch - 1)
     shown = None
     if handover is not None:
-        nodes = [node.hex() for node in handover.proof.nodes]
+        nodes = [node.hex() for node in handover.proof_nodes]
         shown = HandoverView(governing=handover.governing.hex(), nodes=nodes)
     return LightBlockView(
         height=header.height,

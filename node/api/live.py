@@ -187,7 +187,9 @@ class Hub:
         try:
             while subscription.next_height <= self._tip_height:
                 stored = await self._history.at(subscription.next_height)
-                assert stored is not None, "blocks up to the tip are stored"
+                if stored is None:  # pruned: what there is still is told
+                    subscription.next_height = max(subscription.next_height + 1, self._history.lowest_height)
+                    continue
                 message = await self._news(subscription.topic, subscription.address, Told(stored, None))
                 await subscription.session.has_room()
                 self._tell(subscription, message)

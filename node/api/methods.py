@@ -132,8 +132,9 @@ async def blockchain(source: Source, parameters: requests.RangeParameters) -> vi
     """Headers of consecutive blocks, newest first."""
     tip = source.tip_height
     highest = tip if parameters.max_height is None else min(parameters.max_height, tip)
-    lowest = max(source.replica.genesis.height, highest - requests.MOST_HEADERS + 1)
+    lowest = max(source.lowest_height, highest - requests.MOST_HEADERS + 1)
     if parameters.min_height is not None:
+        source.require_kept(max(parameters.min_height, highest - requests.MOST_HEADERS + 1))
         lowest = max(lowest, parameters.min_height)
     found = [await stored_block(source, height, None) for height in range(highest, lowest - 1, -1)]
     return views_chain.HeaderRange(
@@ -345,7 +346,10 @@ def unsubscribe(source: Source, session: Session, parameters: requests.Unsubscri
 
 
 async def stored_block(source: Source, height: int | None, block_id: str | None) -> StoredBlock:
-    """A final block by height or id; the last one without. Raises: RequestRejected NOT_FOUND, INVALID_PARAMETER."""
+    """A final block by height or id; the last one without.
+
+    Raises: RequestRejected NOT_FOUND, PRUNED, INVALID_PARAMETER.
+    """
     if block_id is not None:
         if height is not None:
             raise RequestRejected(RequestReason.INVALID_PARAMETER, "give a height or an id, not both")
@@ -355,6 +359,7 @@ async def stored_block(source: Source, height: int | None, block_id: str | None)
     height = source.tip_height if height is None else height
     stored = await source.history.at(height) if height <= source.tip_height else None
     if stored is None:
+        source.require_kept(height)
         raise RequestRejected(RequestReason.NOT_FOUND, f"the last final block is {source.tip_height}")
     return stored
 

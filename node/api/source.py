@@ -17,9 +17,10 @@ from node.api.history import History
 from node.api.live import Hub
 from node.api.watch import Watch
 from node.errors import RequestReason, RequestRejected, StorageError, TransactionRejected
+from node.following import SYNC_LAG_HEIGHTS
 from node.index import Index, summarise
 from node.modules.validators import GOVERNING, REGISTRY
-from node.replica import SYNC_LAG_HEIGHTS, FinalBlock, Replica
+from node.replica import FinalBlock, Replica
 from node.types.validator import node_id_of
 
 OBSERVED_BLOCKS = 1_000
@@ -186,6 +187,19 @@ class Source:
         self.replica.host.stop(str(error))
 
     # What takes a while.
+
+    @property
+    def lowest_height(self) -> int:
+        """The lowest block that listings go down to: the genesis block, unless some above it are pruned."""
+        lowest_height = self.replica.blocks.lowest_height
+        first_height = self.replica.genesis.height
+        return lowest_height if lowest_height > first_height + 1 else first_height
+
+    def require_kept(self, height: int) -> None:
+        """Raises: RequestRejected PRUNED when this node let go of a block, or joined above it."""
+        lowest_height = self.replica.blocks.lowest_height
+        if self.replica.genesis.height < height < lowest_height:
+            raise RequestRejected(RequestReason.PRUNED, f"the lowest block here is {lowest_height}")
 
     async def block_summary(self, height: int) -> views_chain.BlockSummary | None:
         """A block as listings show it, from the index if it is there."""

@@ -206,6 +206,10 @@ def _adopt_genesis(place: Home, source: Path, *, is_new_chain: bool) -> None:
         if is_validator:
             click.echo("this validator signs nothing until a quorum of the others told where they stand (--new-chain)")
         return
+    if (place.data / "state").exists():
+        raise ConfigError(
+            f"{place.data / 'state'} is there: this node ran before, so --new-chain is not for it. Start it without"
+        )
     log = FileLog(place.data / "log", found.hash())
     if not log.replay():
         log.append([Born(genesis_hash=found.hash())])

@@ -1,51 +1,42 @@
-"""What an epoch's last block leaves to light clients: who governs next, proven under that block's state root.
+"""What an epoch's last block leaves behind: who governs next, proven under that block's state root.
 
-The state forgets old values and old validator sets, and old blocks may be pruned; these records are kept for ever, so
-that a light client can follow the validators from the first epoch on.
+The state forgets old values and old validator sets, and old blocks may be pruned; this is kept for ever.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 from consensus.types import Certificate
+from node.errors import BlockReason, BlockRejected, MessageRejected
 from node.execution.block import Executed
-from node.modules.validators import GOVERNING
-from node.primitives.codec import decode, encode
+from node.modules.validators import GOVERNING, Governing
+from node.primitives.codec import decode
 from node.primitives.crypto import sha256
 from node.state import tree
 from node.state.tree import StateProof
-from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, column_key, height_key
-from node.types.block import Header
+from node.types.epoch import EpochEnd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
-    """Why the validators of the next epoch are who they are."""
-
-    header: Header
-    """The last block of the epoch."""
-    certificate: Certificate
-    """Its finalization: rule 12 has the next epoch start with one."""
-    governing: Annotated[bytes, range(1, 2**16)]
-    """Canonical bytes of `Governing` in the state after that block: the next epoch's."""
-    proof: StateProof
-    """Why, under the block's state root."""
-
-
-def handover_changes(executed: Executed, certificate: Certificate) -> dict[bytes, bytes | None]:
+def make_epoch_end(executed: Executed, certificate: Certificate) -> EpochEnd:
     """What is written with an epoch's last block."""
-    key, header, layer = GOVERNING.table.key(b""), executed.block.header, executed.layer
+    key, layer = GOVERNING.table.key(b""), executed.layer
     governing = layer.encoded[key]
     assert governing is not None, "an epoch's end writes what governs the next one"
     proof = tree.prove(layer.node, sha256(key))
-    handover = Handover(header=header, certificate=certificate, governing=governing, proof=proof)
-    return {column_key(Column.HANDOVER, height_key(header.epoch)): encode(handover)}
+    return EpochEnd(header=executed.block.header, certificate=certificate, governing=governing, proof_nodes=proof.nodes)
 
 
-def load_handover(store: KeyValueStore, epoch: int) -> Handover | None:
-    """What an epoch's last block left, if this node has executed it."""
-    data = store.get(column_key(Column.HANDOVER, height_key(epoch)))
-    return None if data is None else decode(Handover, data)
+def read_governing(end: EpochEnd) -> Governing:
+    """What governs the next epoch, if the end proves it. Raises: BlockRejected WRONG_SET."""
+    header = end.header
+    try:
+        governing = decode(Governing, end.governing)
+        proven = tree.verify(header.state_root, sha256(GOVERNING.table.key(b"")), StateProof(nodes=end.proof_nodes))
+    except (MessageRejected, ValueError) as error:
+        raise BlockRejected(BlockReason.WRONG_SET, f"what governs after epoch {header.epoch}: {error}") from error
+    if proven != sha256(end.governing):
+        raise BlockRejected(BlockReason.WRONG_SET, f"what governs after epoch {header.epoch} is not proven")
+    if (governing.epoch, governing.first_height) != (header.epoch + 1, header.height + 1):
+        raise BlockRejected(BlockReason.WRONG_SET, f"height {header.height} does not end epoch {header.epoch}")
+    if governing.validators.hash() != header.next_validator_set_hash:
+        raise BlockRejected(BlockReason.WRONG_SET, f"the set after epoch {header.epoch}")
+    return governing

@@ -9,7 +9,9 @@ from consensus.types import Certificate, Epoch, View, Vote
 from node.primitives.codec import decode_union, encode_union
 from node.primitives.crypto import Hash
 from node.types.block import Block, TransactionBytes
+from node.types.epoch import EpochEnd
 from node.types.parameters import LARGEST_BLOB_SIZE_BYTES, LARGEST_BLOCK_SIZE_BYTES
+from node.types.snapshot import LARGEST_CHUNK_SIZE_BYTES, MOST_CHUNKS, Snapshot
 from node.types.transaction import Height
 
 LARGEST_MESSAGE_SIZE_BYTES = 2 * LARGEST_BLOCK_SIZE_BYTES
@@ -19,6 +21,8 @@ MOST_CERTIFICATES = 64
 MOST_VOTES = 64
 MOST_BLOBS_PER_MESSAGE = 1_024
 MOST_SYNC_BLOCKS = 256
+MOST_SNAPSHOTS = 2
+MOST_EPOCH_ENDS = 16
 LARGEST_BLOBS_SIZE_BYTES = LARGEST_BLOB_SIZE_BYTES + 2**20
 """Most content one blob message carries: one largest blob, or many small ones."""
 
@@ -170,6 +174,83 @@ class Status:
     """The certificate that let it enter that view; none in an epoch's first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksPruned:
+    """The answer to a request for final blocks that are not here any more."""
+
+    TAG: ClassVar[int] = 14
+
+    from_height: Height
+    """What was asked for."""
+    lowest_height: Height
+    """The lowest one that is here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotsRequest:
+    """Asks which snapshots of the state a node has."""
+
+    TAG: ClassVar[int] = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots:
+    """The snapshots a node has, the newest first."""
+
+    TAG: ClassVar[int] = 16
+
+    snapshots: Annotated[tuple[Snapshot, ...], range(MOST_SNAPSHOTS + 1)]
+    """Their manifests, with the proofs that their blocks are final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRequest:
+    """Asks for a chunk of a snapshot."""
+
+    TAG: ClassVar[int] = 17
+
+    snapshot_id: Hash
+    """Which snapshot."""
+    index: Annotated[int, range(MOST_CHUNKS)]
+    """Which chunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkResponse:
+    """A chunk that was asked for."""
+
+    TAG: ClassVar[int] = 18
+
+    snapshot_id: Hash
+    """Of which snapshot."""
+    index: Annotated[int, range(MOST_CHUNKS)]
+    """Which chunk."""
+    data: Annotated[bytes, range(LARGEST_CHUNK_SIZE_BYTES + 1)]
+    """Its bytes; none when the snapshot is not here any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEndsRequest:
+    """Asks for what ended an epoch and the ones after it."""
+
+    TAG: ClassVar[int] = 19
+
+    from_epoch: Epoch
+    """The first one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnds:
+    """Ends of consecutive epochs."""
+
+    TAG: ClassVar[int] = 20
+
+    from_epoch: Epoch
+    """What was asked for."""
+    ends: Annotated[tuple[EpochEnd, ...], range(MOST_EPOCH_ENDS + 1)]
+    """In order from there; none when that epoch has not ended here."""
+
+
 Message = (
     Votes
     | Certificates
@@ -184,6 +265,13 @@ Message = (
     | BlobResponse
     | StatusRequest
     | Status
+    | BlocksPruned
+    | SnapshotsRequest
+    | Snapshots
+    | ChunkRequest
+    | ChunkResponse
+    | EpochEndsRequest
+    | EpochEnds
 )
 
 

@@ -55,6 +55,7 @@ class Tag(StrEnum):
     ROTATE_KEY = "ol/rotate-key"
     ROTATE_CONSENSUS_KEY = "ol/rotate-ckey"
     READ_CONTENT = "ol/read-content"
+    SNAPSHOT = "ol/snapshot"
 
     @property
     def padded(self) -> bytes:

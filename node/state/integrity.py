@@ -27,10 +27,10 @@ def require_whole(state: StateStore, blocks: BlockStore) -> None:
 
 def _require_tip(state: StateStore, blocks: BlockStore) -> None:
     height = state.tip.height
-    block = blocks.block(height)
-    if block is None or blocks.height_of(block.header.id()) != height:
+    header = blocks.header(height)
+    if header is None or blocks.height_of(header.id()) != height:
         raise _damaged(f"the last final block, {height}, is not there")
-    if block.header.state_root != state.root:
+    if header.state_root != state.root:
         raise _damaged(f"the state is not the one of the last final block, {height}")
     node = state.node("")
     if (EMPTY_ROOT if node is None else sha256(node)) != state.root:

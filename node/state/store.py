@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import Hash, sha256
 from node.state import tree
-from node.state.view import Layer
+from node.state.view import Base, Layer
 from node.storage.kv import KeyValueStore
 from node.storage.schema import HEIGHT_SIZE_BYTES, Column, Meta, column_key, height_key
 from node.storage.wal import LogPosition
@@ -23,7 +23,7 @@ CACHED_VALUES = 100_000
 """Decoded values kept in memory."""
 CACHED_NODES = 50_000
 """Merkle nodes kept in memory."""
-_TIP_KEY = column_key(Column.META, bytes((Meta.TIP,)))
+TIP_KEY = column_key(Column.META, bytes((Meta.TIP,)))
 _LOG_KEY = column_key(Column.META, bytes((Meta.LOG,)))
 
 
@@ -62,7 +62,7 @@ class StateStore:
         self._store = store
         self._values: dict[bytes, Any] = {}
         self._nodes: dict[str, bytes | None] = {}
-        tip = store.get(_TIP_KEY)
+        tip = store.get(TIP_KEY)
         self.tip = decode(Tip, tip) if tip is not None else Tip(height=0, state_root=tree.EMPTY_ROOT)
 
     @property
@@ -117,23 +117,46 @@ class StateStore:
 
         `log_position` is None where no log is kept, and where it is not known to be whole: then the old one stands.
         """
-        assert layer.base is self, "a block is committed right above the final state"
-        changes: dict[bytes, bytes | None] = dict(also)
-        replaced = []
-        for key, value in sorted(layer.encoded.items()):
-            old = self.read_bytes(key)
-            replaced.append(Replaced(key=key, values=() if old is None else (old,)))
-            changes[column_key(Column.STATE, key)] = value
-        for path, node in layer.nodes.items():
-            changes[column_key(Column.TREE, path.encode("ascii"))] = node
-        tip = Tip(height=height, state_root=layer.root)
-        changes[_TIP_KEY] = encode(tip)
+        self.commit_all([(height, layer, also)], log_position)
+
+    def commit_all(
+        self,
+        blocks: Sequence[tuple[int, Layer, Mapping[bytes, bytes | None]]],
+        log_position: LogPosition | None = None,
+    ) -> None:
+        """The same for blocks one above the other: one batch for all of them, and one wait for the disk."""
+        changes: dict[bytes, bytes | None] = {}
+        below: Base = self
+        for height, layer, also in blocks:
+            assert layer.base is below, "a block is committed right above the final state, or the one before it"
+            below = layer
+            changes.update(also)
+            changes.update(self._layer_changes(height, layer, changes))
+        height, top, _ = blocks[-1]
+        tip = Tip(height=height, state_root=top.root)
+        changes[TIP_KEY] = encode(tip)
         if log_position is not None:
             changes[_LOG_KEY] = encode(log_position)
+        self._store.write(changes)
+        for _, layer, _ in blocks:
+            self._values.update(layer.values)
+            self._nodes.update(layer.nodes)
+        self.tip = tip
+
+    def _layer_changes(
+        self, height: int, layer: Layer, before: Mapping[bytes, bytes | None]
+    ) -> dict[bytes, bytes | None]:
+        """What a block writes; `before` is what those below it in the same batch do."""
+        changes: dict[bytes, bytes | None] = {}
+        replaced = []
+        for key, value in sorted(layer.encoded.items()):
+            place = column_key(Column.STATE, key)
+            old = before[place] if place in before else self._store.get(place)
+            replaced.append(Replaced(key=key, values=() if old is None else (old,)))
+            changes[place] = value
+        for path, node in layer.nodes.items():
+            changes[column_key(Column.TREE, path.encode("ascii"))] = node
         changes[column_key(Column.UNDO, height_key(height))] = encode(Undo(replaced=tuple(replaced)))
         if height >= UNDO_HEIGHTS:
             changes[column_key(Column.UNDO, height_key(height - UNDO_HEIGHTS))] = None
-        self._store.write(changes)
-        self._values.update(layer.values)
-        self._nodes.update(layer.nodes)
-        self.tip = tip
+        return changes

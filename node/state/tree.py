@@ -67,6 +67,37 @@ def prove(load: NodeLoader, key_hash: bytes) -> StateProof:
     return StateProof(nodes=tuple(nodes))
 
 
+def verify(root: bytes, key_hash: bytes, proof: StateProof) -> bytes | None:
+    """The hash of a key's value under a root, None when there is none. Raises: ValueError when it is no proof."""
+    expected, digits = root, key_hash.hex()
+    if not proof.nodes and root == EMPTY_ROOT:
+        return None
+    for depth, node in enumerate(proof.nodes):
+        is_last = depth == len(proof.nodes) - 1
+        if hashlib.sha256(node).digest() != expected or depth > DEEPEST:
+            raise ValueError("a node is not the one its parent names")
+        if node[0] == LEAF:
+            if not is_last or len(node) != 1 + 2 * HASH_SIZE_BYTES:
+                raise ValueError("a leaf ends a path")
+            return node[33:] if node[1:33] == key_hash else None
+        bitmap, bit = int.from_bytes(node[1:BRANCH_HEADER], "big"), 1 << int(digits[depth], 16)
+        if len(node) != BRANCH_HEADER + HASH_SIZE_BYTES * bitmap.bit_count():
+            raise ValueError("a branch names as many children as its bitmap")
+        if not bitmap & bit:
+            if not is_last:
+                raise ValueError("nothing is below a branch without the digit")
+            return None
+        position = BRANCH_HEADER + HASH_SIZE_BYTES * (bitmap & bit - 1).bit_count()
+        expected = node[position : position + HASH_SIZE_BYTES]
+    raise ValueError("the path does not end")
+
+
+def root_of(path: str, entries: list[Entry]) -> bytes:
+    """The hash of the subtree at a path that holds exactly some sorted entries."""
+    node = _build({}, path, entries)
+    return EMPTY_ROOT if node is None else hashlib.sha256(node).digest()
+
+
 def _update(
     load: NodeLoader, writes: dict[str, bytes | None], path: str, node: bytes | None, entries: list[Entry]
 ) -> bytes | None:

@@ -8,7 +8,7 @@ height, so that a node that stopped between block and batch knows what is left t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from node.primitives.crypto import HASH_SIZE_BYTES, sha256
@@ -137,6 +137,12 @@ class BlobStore:
     def wanted(self) -> list[bytes]:
         """Contents the ledger refers to that are not here."""
         return [key[1:] for key, _ in self._store.iterate(WANTED, WANTED + b"\xff" * (HASH_SIZE_BYTES + 1))]
+
+    def referred(self) -> Iterator[bytes]:
+        """Contents that are here and that a final transaction refers to. Reads through them all: at start only."""
+        for key, _ in self._store.iterate(CONTENT, CONTENT + b"\xff" * (HASH_SIZE_BYTES + 1)):
+            if self._store.get(UNREFERENCED + key[1:]) is None:
+                yield key[1:]
 
     def erased(self) -> list[bytes]:
         """Contents whose bytes may still lie in the files."""

@@ -8,11 +8,13 @@ from typing import Annotated
 from consensus.types import Certificate
 from node.primitives.codec import decode, encode
 from node.storage.kv import KeyValueStore
-from node.storage.schema import Column, column_key, height_key
+from node.storage.schema import Column, Meta, column_key, height_key
 from node.types.block import Block, FinalityProof, Header
+from node.types.epoch import EpochEnd
 from node.types.parameters import MOST_BLOCK_TRANSACTIONS
 from node.types.receipt import Receipt
 
+LOWEST_KEY = column_key(Column.META, bytes((Meta.LOWEST,)))
 MOST_PROOF_HEADERS = 1024
 """A block this far below a directly finalised one is served without a proof of its own."""
 
@@ -31,16 +33,28 @@ class BlockStore:
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
 
-    def lowest_height(self) -> int:
-        """The first block that is stored; 0 when there is none."""
-        start, stop = column_key(Column.BLOCK, b""), bytes((Column.BLOCK + 1,))
-        found = next(self._store.iterate(start, stop), None)
-        return 0 if found is None else int.from_bytes(found[0][1:], "big")
-
     def block(self, height: int) -> Block | None:
         """The final block at a height."""
         data = self.block_bytes(height)
         return None if data is None else decode(Block, data)
+
+    def header(self, height: int) -> Header | None:
+        """The header of the final block at a height; of the block that a snapshot was taken at there is only this."""
+        data = self._store.get(column_key(Column.HEADER, height_key(height)))
+        if data is not None:
+            return decode(Header, data)
+        block = self.block(height)
+        return None if block is None else block.header
+
+    @property
+    def lowest_height(self) -> int:
+        """The lowest height above the genesis whose block is here, if it is final: those below it are pruned."""
+        return int.from_bytes(self._store.get(LOWEST_KEY) or b"\x01", "big")
+
+    def epoch_end(self, epoch: int) -> EpochEnd | None:
+        """What ended an epoch; kept for ever."""
+        data = self._store.get(column_key(Column.EPOCH_END, height_key(epoch)))
+        return None if data is None else decode(EpochEnd, data)
 
     def block_bytes(self, height: int) -> bytes | None:
         """The encoded final block at a height."""
@@ -71,7 +85,7 @@ class BlockStore:
         headers: list[Header] = []
         for above in range(height + 1, certified_height + 1):
             block = self.block(above)
-            assert block is not None, "final blocks are consecutive"
+            assert block is not None, "final blocks are consecutive"  # what is pruned is below what is asked for
             headers.append(block.header)
         return FinalityProof(headers=tuple(headers), certificate=decode(Certificate, found[1]))
 
@@ -90,3 +104,8 @@ def block_changes(
     if certificate is not None:
         changes[column_key(Column.FINALITY, key)] = encode(certificate)
     return changes
+
+
+def epoch_end_changes(end: EpochEnd) -> dict[bytes, bytes | None]:
+    """What is written, besides, for a block that ends an epoch."""
+    return {column_key(Column.EPOCH_END, height_key(end.header.epoch)): encode(end)}

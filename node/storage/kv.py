@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from node.errors import StorageError
 
@@ -24,6 +24,19 @@ LOG_BLOCK_SIZE_BYTES = 32 * 2**10
 """LevelDB's logs are blocks of this size; no record header crosses a block's end."""
 LOG_HEADER = struct.Struct("<IHB")
 """Checksum, length and type of a record in LevelDB's logs."""
+
+
+class Frozen(Protocol):
+    """A store as it stood at a moment; any one thread may read it."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+
+    def iterate(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, in order."""
+
+    def close(self) -> None:
+        """Lets go of it, so that what was deleted since can leave the files."""
 
 
 class KeyValueStore(Protocol):
@@ -37,6 +50,9 @@ class KeyValueStore(Protocol):
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values with start <= key < stop, in order, as they stand at the call."""
+
+    def freeze(self) -> Frozen:
+        """The store as it stands now."""
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range, so that deleted bytes are really gone."""
@@ -111,6 +127,10 @@ class LevelStore:
             raise self._unreadable(error) from error
         return takewhile(lambda entry: entry[0] >= start, self._checked(entries))
 
+    def freeze(self) -> Frozen:
+        """The store as it stands now."""
+        return _LevelFrozen(self._db.snapshot(), self._error)
+
     def compact(self, start: bytes, stop: bytes) -> None:
         """Gives back the space of deleted keys in a range."""
         self._db.compact_range(start=start, stop=stop)
@@ -129,6 +149,31 @@ class LevelStore:
         return StorageError(
             f"cannot read the store in {self._directory}: {error}. Move it away and let the node sync again."
         )
+
+
+class _LevelFrozen:
+    """A LevelDB snapshot."""
+
+    def __init__(self, snapshot: Any, error: type[Exception]) -> None:
+        self._snapshot = snapshot
+        self._error = error
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+        try:
+            value: bytes | None = self._snapshot.get(key)
+        except self._error as error:
+            raise StorageError(f"cannot read the store: {error}. Move it away and let the node sync again.") from error
+        return value
+
+    def iterate(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop, in order."""
+        entries: Iterator[tuple[bytes, bytes]] = self._snapshot.iterator(start=start, stop=stop)
+        return entries
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self._snapshot.close()
 
 
 class MemoryStore:
@@ -153,6 +198,12 @@ class MemoryStore:
         """Keys and values with start <= key < stop, in order."""
         keys = sorted((key for key in self.values if start <= key < stop), reverse=is_reverse)
         return iter([(key, self.values[key]) for key in keys])
+
+    def freeze(self) -> Frozen:
+        """The store as it stands now."""
+        frozen = MemoryStore()
+        frozen.values = dict(self.values)
+        return frozen
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Nothing to give back."""

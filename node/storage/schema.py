@@ -30,8 +30,10 @@ class Column(IntEnum):
     """What a block's changes replaced, by height, for the last blocks."""
     META = 8
     """Singletons: `Meta` says which."""
-    HANDOVER = 9
-    """Epochs' last headers, their certificates and what governs next, by epoch: for light clients, never pruned."""
+    EPOCH_END = 9
+    """What ended an epoch, by epoch: kept for ever."""
+    HEADER = 10
+    """Headers of final blocks whose bodies were never here, by height: the block of the snapshot a store began with."""
 
 
 class Meta(IntEnum):
@@ -43,6 +45,10 @@ class Meta(IntEnum):
     """Height of the last final block, and the state root after it."""
     LOG = 3
     """How far the write-ahead log had come when the last block became final."""
+    LOWEST = 4
+    """The lowest height above the genesis whose block is kept."""
+    RESTORING = 5
+    """Set while a snapshot is being restored: what stands in the store is not whole."""
 
 
 class Prefix(IntEnum):

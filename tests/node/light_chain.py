@@ -9,7 +9,6 @@ from typing import Any
 
 from consensus.certificate import make_certificate
 from consensus.types import Statement, VoteKind
-from node.execution.handover import Handover
 from node.light import Final, LightClient, Place
 from node.modules.accounts import ACCOUNTS, Transfer
 from node.modules.bonds import Bond
@@ -22,6 +21,7 @@ from node.replica import Replica
 from node.storage.kv import MemoryStore
 from node.storage.schema import Column, column_key, height_key
 from node.types.block import FinalityProof, Header
+from node.types.epoch import EpochEnd
 from node.types.parameters import Parameters
 from node.types.signed import vote_digest
 from node.types.validator import NodeEntry
@@ -151,7 +151,7 @@ def thin_out(store: MemoryStore) -> None:
 # What a server sends.
 
 
-def handover(played: Played, epoch: int) -> Handover:
+def handover(played: Played, epoch: int) -> EpochEnd:
     found = played.replica.handover(epoch)
     assert found is not None
     return found
@@ -161,7 +161,7 @@ def handover_parts(played: Played, epoch: int) -> tuple[bytes, bytes, bytes, tup
     """Header, finality, governing and nodes, as `LightClient.follow` takes them."""
     found = handover(played, epoch)
     proof = FinalityProof(headers=(), certificate=found.certificate)
-    return encode(found.header), encode(proof), found.governing, found.proof.nodes
+    return encode(found.header), encode(proof), found.governing, found.proof_nodes
 
 
 def block_parts(played: Played, height: int) -> tuple[bytes, bytes]:

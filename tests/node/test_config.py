@@ -18,6 +18,7 @@ from node.config import (
     Home,
     LogConfig,
     P2pConfig,
+    StorageConfig,
     load_genesis,
     save_genesis,
 )
@@ -29,6 +30,7 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
         name='ünï "quoted"',
         p2p=P2pConfig(host="::1", port=1),
         api=ApiConfig(port=2, cors_origins=("https://a.example", "*"), has_index=False),
+        storage=StorageConfig(keep_heights=1_000, trusted_height=8, trusted_block_id="ab" * 32),
         log=LogConfig(level="debug", format="text"),
     )
     Home(tmp_path).save_config(config)
@@ -38,11 +40,15 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, log"),
+        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, storage, log"),
         ("[api]\nprot = 1", r"\[api\] prot is no setting; there are host, port"),
         ('[api]\nport = "1"', r"\[api\] port is a int"),
         ("[api]\nhas_index = 1", r"\[api\] has_index is a bool"),
         ("[api", "cannot be read"),
+        ("[storage]\nkeep_heights = 10", r"\[storage\] keep_heights is 0 \(all\) or at least 256"),
+        ("[storage]\nsnapshot_interval_heights = -1", r"\[storage\] snapshot_interval_heights is not negative"),
+        ("[storage]\ntrusted_height = 8", "trusted_height and trusted_block_id go together"),
+        ('[storage]\ntrusted_height = 8\ntrusted_block_id = "x"', "trusted_block_id is 64 hexadecimal digits"),
     ],
 )
 def test_mistake_in_the_file_is_named(tmp_path: Path, text: str, words: str) -> None:

@@ -285,7 +285,7 @@ def test_a_node_that_joined_late_by_sync_serves_every_epoch_too() -> None:
             found = late.handover(number)
             assert found is not None
             proof = FinalityProof(headers=(), certificate=found.certificate)
-            client.follow(encode(found.header), encode(proof), found.governing, found.proof.nodes)
+            client.follow(encode(found.header), encode(proof), found.governing, found.proof_nodes)
         assert client.newest.number == epoch + 1
 
 

@@ -380,7 +380,7 @@ def a_handover_to_others(played: Played) -> None:
 def a_header_that_promises_others_than_its_state(played: Played) -> None:
     found = handover(played, 1)
     header = replace(found.header, next_validator_set_hash=bytes(32))
-    new_client(played).follow(encode(header), certify(played, header), found.governing, found.proof.nodes)
+    new_client(played).follow(encode(header), certify(played, header), found.governing, found.proof_nodes)
 
 
 @lie(R.NOT_EPOCH_END)

@@ -54,6 +54,7 @@ def test_paused_node_takes_nothing_in_signs_nothing_answers_from_its_disk_and_ca
     sent: list[str] = []
     host = stage.world.nodes["v0"].host
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replica._serving, "_send", lambda _peer, message: sent.append(type(message).__name__))
         patch.setattr(host, "send", lambda _peer, message: sent.append(type(message).__name__))
         replica.on_message(stage.peer, SyncRequest(from_height=1))
         replica.on_message(stage.peer, StatusRequest())

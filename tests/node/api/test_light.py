@@ -82,7 +82,7 @@ async def test_what_cannot_be_served_is_said(client: Client) -> None:
     assert await client.fails("light_block", epoch=3) == (REFUSED, "not_found")
     error = (await client.answer("light_block", epoch=3))["error"]
     assert "epoch 3 has not ended: the chain is in epoch 3" in error["data"]["hint"]
-    client.node.disk.store.write({column_key(Column.HANDOVER, height_key(1)): None})
+    client.node.disk.store.write({column_key(Column.EPOCH_END, height_key(1)): None})
     error = (await client.answer("light_block", epoch=1))["error"]
     assert "did not execute epoch 1 itself" in error["data"]["hint"]
 

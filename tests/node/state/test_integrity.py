@@ -13,6 +13,7 @@ from node.state.store import Tip
 from node.storage.kv import MemoryStore
 from node.storage.schema import Column, Meta, column_key, height_key
 from tests.factories import make_chain
+from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
 SYNC_AGAIN = ". Move the state directory away and let the node sync again."
@@ -20,12 +21,13 @@ SYNC_AGAIN = ". Move the state directory away and let the node sync again."
 
 @pytest.fixture(scope="module")
 def stored() -> dict[bytes, bytes]:
-    world = World(make_chain(), 1)
+    invariants = Invariants()
+    world = World(make_chain(), 1, invariants)
     for index in range(4):
-        world.add_validator(index)
+        world.add_node(index)
     for index in range(4):
         world.start(f"v{index}")
-    assert world.run_until(lambda: len(world.nodes["v0"].chain) >= 6, 20_000)
+    assert world.run_until(lambda: invariants.heights["v0"] >= 6, 20_000)
     return world.nodes["v0"].disk.store.values
 
 
