@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -123,9 +124,16 @@ class Devnet:
 
 
 def open_devnet(
-    directory: Path, *, is_reset: bool = False, bench_accounts: int = 0, first_port: int = FIRST_PORT
+    directory: Path,
+    *,
+    is_reset: bool = False,
+    bench_accounts: int = 0,
+    first_port: int = FIRST_PORT,
+    validators: int = VALIDATORS,
 ) -> tuple[Devnet, bool]:
     """The devnet in a directory, made if it is not there. Returns it and whether it is new.
+
+    With `first_port` 0 the system chooses the ports.
 
     Raises: NotADevnetError when something else lies in the directory: it is neither deleted nor written to.
     """
@@ -136,7 +144,7 @@ def open_devnet(
         shutil.rmtree(directory)
     is_new = not keys_file.exists()
     if is_new:
-        _make(directory, bench_accounts, first_port)
+        _make(directory, bench_accounts, first_port, validators)
     raw = json.loads(keys_file.read_text())
     accounts = {name: PrivateKey(bytes.fromhex(seed)) for name, seed in raw["accounts"].items()}
     operators = tuple(PrivateKey(bytes.fromhex(seed)) for seed in raw["operators"])
@@ -146,7 +154,11 @@ def open_devnet(
 
 
 def free_ports(count: int, first: int) -> list[int]:
-    """Ports on loopback that nobody listens on."""
+    """Ports on loopback that nobody listens on; from `first` on, or as the system has it when that is 0."""
+    if first == 0:
+        with contextlib.ExitStack() as held:  # together, so that they differ
+            probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            return [probe.getsockname()[1] for probe in probes]
     found: list[int] = []
     port = first
     while len(found) < count:
@@ -162,15 +174,15 @@ def free_ports(count: int, first: int) -> list[int]:
     return found
 
 
-def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
+def _make(directory: Path, bench_accounts: int, first_port: int, count: int) -> None:
     from node.storage.wal import Born, FileLog  # only when a devnet is made
 
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
     accounts = {name: PrivateKey.generate() for name in ROLES}
     accounts |= {f"bench{number}": PrivateKey.generate() for number in range(bench_accounts)}
-    operators = [PrivateKey.generate() for _ in range(VALIDATORS)]
-    ports = free_ports(2 * VALIDATORS, first_port)
+    operators = [PrivateKey.generate() for _ in range(count)]
+    ports = free_ports(2 * count, first_port)
     validators = []
     for index, operator in enumerate(operators):
         home = Home(directory / f"node{index + 1}")
@@ -215,7 +227,7 @@ def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
         validators=tuple(validators),
         observers=(),
     )
-    for index in range(VALIDATORS):
+    for index in range(count):
         home = Home(directory / f"node{index + 1}")
         save_genesis(home.path / GENESIS_FILE, genesis)
         log = FileLog(home.data / "log", genesis.hash())
@@ -227,4 +239,4 @@ def _make(directory: Path, bench_accounts: int, first_port: int) -> None:
     }
     (directory / "keys.json").write_text(json.dumps(content, indent=1))
     (directory / "keys.json").chmod(0o600)
-    print(f"made a devnet of {VALIDATORS} validators in {directory}", file=sys.stderr)
+    print(f"made a devnet of {count} validators in {directory}", file=sys.stderr)
