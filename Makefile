@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim format clean
+.PHONY: help devnet test check bench chaos sim format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -13,6 +13,7 @@ help:
 	@echo "make test              the whole suite"
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
+	@echo "make chaos             real nodes killed, cut off and slowed down under load, and judged (ARGS=--help)"
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds"
 
 $(STAMP): pyproject.toml
@@ -28,6 +29,9 @@ devnet: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m devnet bench $(ARGS)
+
+chaos: $(STAMP)
+	@$(BIN)/python -m devnet chaos $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)

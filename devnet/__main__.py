@@ -116,9 +116,11 @@ def _wait_for_signal(launcher: Launcher) -> None:
 
 def main() -> None:
     """Runs the command line."""
-    from devnet.bench import bench  # a command of its own; loads what it needs when it is called
+    from devnet.bench import bench  # commands of their own; they load what they need when they are called
+    from devnet.chaos.command import chaos
 
     cli.add_command(bench)
+    cli.add_command(chaos)
     # Whoever ends this program ends the nodes with it: they are stopped in order on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

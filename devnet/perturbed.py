@@ -1,9 +1,9 @@
 """A node on a bad machine: the real node, but its disk can be slow, its wall clock wrong, its version another word.
 
-`python -m devnet.perturbed start --home DIR` runs it. `perturbation.json` in the home says how bad; it is looked at many
-times a second, so that things get worse and better while the node runs. A slow disk makes every synced write take longer
-(the log's and LevelDB's), which holds the node as a real one would. A stepped clock moves what the process gets from
-`time.time`; the monotonic clock is untouched, as by a real step. The label is shown by `status` as the version.
+`python -m devnet.perturbed start --home DIR` runs it. `perturbation.json` in the home says how bad; it is looked at
+many times a second, so that things get worse and better while the node runs. A slow disk makes every synced write take
+longer (the log's and LevelDB's), which holds the node as a real one would. A stepped clock moves what the process gets
+from `time.time`; the monotonic clock is untouched, as by a real step. The label is shown by `status` as the version.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Machine:
             write(store, changes)
 
         os.fsync, os.fdatasync = slow_sync, slow_sync_data  # type: ignore[assignment]
-        LevelStore.write = slow_write  # type: ignore[method-assign]
+        LevelStore.write = slow_write  # type: ignore[assignment, method-assign]
         time.time = lambda: real_s() + self.now.clock_ms / 1000
         time.time_ns = lambda: real_ns() + self.now.clock_ms * 1_000_000
         threading.Thread(target=self._look, name="machine", daemon=True).start()
@@ -102,7 +102,7 @@ class PerturbedApp(node.app.App):
         machine = Machine(home.path)
         machine.take_over()
         if machine.now.label:
-            node.app.__version__ = machine.now.label
+            node.app.__version__ = machine.now.label  # type: ignore[attr-defined]
         super().__init__(home, config)
 
 
