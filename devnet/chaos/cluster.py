@@ -15,7 +15,7 @@ from typing import assert_never
 from devnet.chaos.schedule import Fault, Step
 from devnet.launcher import Launcher
 from devnet.perturbed import HEALTHY, Perturbation, save_perturbation
-from devnet.proxy import CLEAR, Conditions, ProxyProcess, Route, Setting
+from devnet.proxy import Conditions, ProxyProcess, Route, Setting
 from devnet.topology import Devnet, Node
 from node.api import views
 from node.client import AsyncClient, CallFailed
@@ -32,8 +32,10 @@ BLOCKED = Conditions(is_blocked=True)
 class Cluster:
     """A devnet whose nodes reach each other through proxies only."""
 
-    def __init__(self, devnet: Devnet, seed: int, on_wipe: Callable[[str], None]) -> None:
+    def __init__(self, devnet: Devnet, seed: int, calm: Conditions, on_wipe: Callable[[str], None]) -> None:
+        """`calm` is how links are when nothing is wrong with them."""
         self._devnet = devnet
+        self._calm = calm
         self._on_wipe = on_wipe
         self._upgrades = 0
         self.nodes = {node.name: node for node in devnet.nodes}
@@ -67,11 +69,8 @@ class Cluster:
             )
             home.save_config(replace(config, p2p=replace(config.p2p, dial=dial)))
             save_perturbation(node.home, HEALTHY)
+        self._set(ways, self._calm)
         self.launcher.start_all()
-
-    def delay_all(self, delay_ms: float) -> None:
-        """Makes every link take a time."""
-        self._set(self._links(), Conditions(delay_ms=delay_ms))
 
     async def apply(self, step: Step) -> None:
         """Does it and holds it. Raises: LaunchError when a rolling upgrade fails."""
@@ -126,7 +125,7 @@ class Cluster:
             case Fault.CUT | Fault.ROLLING_UPGRADE:
                 return
             case _:
-                self._set(self._links(), CLEAR)
+                self._set(self._links(), self._calm)
 
     async def wait_until_ready(self, nodes: Sequence[Node]) -> list[str]:
         """Waits until nodes say that they do their work. Returns what those say that do not in time."""

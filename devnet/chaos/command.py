@@ -15,6 +15,7 @@ import msgspec
 from devnet.chaos.report import make_figures, print_report
 from devnet.chaos.run import Result, run_chaos
 from devnet.chaos.schedule import Fault, draw_schedule, faulty_most
+from devnet.proxy import Conditions
 from devnet.topology import open_devnet
 
 FAULT_NAMES = {fault.name.lower().replace("_", "-"): fault for fault in Fault}
@@ -28,6 +29,7 @@ FAULT_NAMES = {fault.name.lower().replace("_", "-"): fault for fault in Fault}
     "--clients", type=click.IntRange(1, 50), default=4, show_default=True, help="One operation each at a time."
 )
 @click.option("--pause-ms", default=200, show_default=True, help="A client's mean pause between operations.")
+@click.option("--delay-ms", default=5.0, show_default=True, help="Delay of every link at best, and its jitter.")
 @click.option(
     "--bound-s",
     default=30.0,
@@ -51,6 +53,7 @@ def chaos(
     nodes: int,
     clients: int,
     pause_ms: int,
+    delay_ms: float,
     bound_s: float,
     faults: tuple[str, ...],
     directory: Path,
@@ -75,7 +78,16 @@ def chaos(
     for number, step in enumerate(steps, start=1):
         click.echo(f"{number:>4}  {step.describe()}")
     result = asyncio.run(
-        run_chaos(devnet, steps, seed=seed, seconds=60 * minutes, bound_s=bound_s, pause_s=pause_ms / 1000, say=say)
+        run_chaos(
+            devnet,
+            steps,
+            seed=seed,
+            seconds=60 * minutes,
+            bound_s=bound_s,
+            pause_s=pause_ms / 1000,
+            calm=Conditions(delay_ms=delay_ms, jitter_ms=delay_ms),
+            say=say,
+        )
     )
     figures = {"seed": seed, "nodes": nodes, "steps_done": len(result.happened), **make_figures(result)}
     print_report(result, figures, click.echo)

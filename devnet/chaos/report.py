@@ -36,7 +36,11 @@ def make_figures(result: Result) -> dict[str, object]:
             "most": round(max(progress_s), 2) if progress_s else None,
         },
         "faults": {
-            fault: {"times": len(rows), "progress_s": [_rounded(each.progress_s) for each in rows]}
+            fault: {
+                "times": len(rows),
+                "blocks": sum(each.blocks_held for each in rows),
+                "progress_s": [_rounded(each.progress_s) for each in rows],
+            }
             for fault, rows in _by_fault(result.happened).items()
         },
         "violations": [{"rule": each.rule, "text": each.text} for each in result.violations],
@@ -45,13 +49,17 @@ def make_figures(result: Result) -> dict[str, object]:
 
 def print_report(result: Result, figures: dict[str, object], say: Callable[[str], None]) -> None:
     """Tables."""
-    say(f"\n{'fault':<28} {'times':>5} {'nodes hit':>9} {'held s':>7} {'progress s, worst':>18} {'ready s, worst':>15}")
+    say(
+        f"\n{'fault':<28} {'times':>5} {'nodes hit':>9} {'held s':>7} {'blocks':>6} "
+        f"{'progress s, worst':>18} {'ready s, worst':>15}"
+    )
     for fault, rows in _by_fault(result.happened).items():
         worst = "never" if any(each.progress_s is None for each in rows) else f"{max(map(_progress, rows)):.1f}"
         held_s = sum(each.window.healed_s - each.window.began_s for each in rows)
         hit = sum(len(each.step.targets) for each in rows)
+        blocks = sum(each.blocks_held for each in rows)
         ready_s = max(each.ready_s for each in rows)
-        say(f"{fault:<28} {len(rows):>5} {hit:>9} {held_s:>7.1f} {worst:>18} {ready_s:>15.1f}")
+        say(f"{fault:<28} {len(rows):>5} {hit:>9} {held_s:>7.1f} {blocks:>6} {worst:>18} {ready_s:>15.1f}")
     say("")
     for name, value in figures.items():
         if name not in ("faults", "violations"):

@@ -17,6 +17,7 @@ from devnet.checker import Violation, check
 from devnet.history import Answers, History, Operation, Window, Wipe
 from devnet.launcher import LaunchError, tail
 from devnet.progress import PROGRESS_BLOCKS
+from devnet.proxy import Conditions
 from devnet.topology import Devnet
 from node.errors import OpenLedgerError
 from node.primitives.address import format_address
@@ -24,6 +25,8 @@ from node.primitives.address import format_address
 START_TIMEOUT_S = 60.0
 QUIET_TIMEOUT_S = 120.0
 FIRST_HEIGHT = 3
+MOST_UNDER_WAY = 3
+"""Blocks that may still become final, or be heard of, once no quorum can meet."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Happened:
 
     step: Step
     window: Window
+    blocks_held: int
+    """Blocks that became final anywhere while it held."""
     progress_s: float | None
     """From the healing until every node had new blocks."""
     ready_s: float
@@ -64,6 +69,7 @@ async def run_chaos(
     seconds: float,
     bound_s: float,
     pause_s: float,
+    calm: Conditions,
     say: Callable[[str], None],
 ) -> Result:
     """Does the steps until time is up, lets everything come to rest, and judges. Raises: LaunchError."""
@@ -72,7 +78,7 @@ async def run_chaos(
     def clock_s() -> float:
         return time.monotonic() - began_s
 
-    with Cluster(devnet, seed, lambda node: notes.wipes.append(Wipe(node=node, at_s=clock_s()))) as cluster:
+    with Cluster(devnet, seed, calm, lambda node: notes.wipes.append(Wipe(node=node, at_s=clock_s()))) as cluster:
         await asyncio.to_thread(cluster.start)
         shared = Shared(devnet, devnet.accounts["alice"], clock_s, notes.operations, pause_s)
         await create_registers(shared, devnet.nodes[0].url)
@@ -113,20 +119,22 @@ async def _do(
     for step in steps:
         if clock_s() + step.hold_s > end_s or notes.broken:
             break
-        began_s = clock_s()
+        began_s, height = clock_s(), max(watch.heights.values())
         say(step.describe())
         await cluster.apply(step)
-        healing_s = clock_s()
+        healing_s, blocks_held = clock_s(), max(watch.heights.values()) - height
         await cluster.heal(step)
         healed_s = clock_s()
         progress_s = await watch.wait_for_height(max(watch.heights.values()) + PROGRESS_BLOCKS, bound_s)
         unready = await cluster.wait_until_ready(list(cluster.nodes.values()))
         ready_s = clock_s() - healed_s
         window = Window(fault=step.fault.value, began_s=began_s, healed_s=healed_s, is_beyond=step.is_beyond)
-        notes.happened.append(Happened(step, window, progress_s, ready_s))
+        notes.happened.append(Happened(step, window, blocks_held, progress_s, ready_s))
         took = "nothing new in time" if progress_s is None else f"new blocks on every node after {progress_s:.1f} s"
         started = f" (back up in {healed_s - healing_s:.1f} s)" if healed_s - healing_s > 0.1 else ""
-        say(f"  healed{started}: {took}, all ready after {ready_s:.1f} s")
+        say(f"  {blocks_held} blocks meanwhile; healed{started}: {took}, all ready after {ready_s:.1f} s")
+        if step.is_beyond and blocks_held > MOST_UNDER_WAY:
+            notes.broken.append(Violation("quorum", f"{blocks_held} blocks became final during {step.describe()}"))
         notes.broken += [Violation("readiness", why) for why in unready]
         for name in cluster.launcher.dead():
             notes.broken.append(Violation("crash", f"{name} ended by itself:\n{tail(cluster.nodes[name])}"))

@@ -36,6 +36,8 @@ class Fault(StrEnum):
 
 BEYOND = (Fault.KILL_MANY, Fault.KILL_ALL, Fault.PAUSE_MANY, Fault.SPLIT, Fault.ISOLATE_ALL)
 """Faults under which the protocol owes safety only."""
+MOMENTARY = (Fault.RESTART, Fault.ROLLING_UPGRADE)
+"""Faults that last as long as they take."""
 AMOUNTS = {
     Fault.DELAY: ("{} ms more each way", (100, 200, 300, 500)),
     Fault.CLOG: ("{} bytes a second", (4_000, 16_000, 64_000)),
@@ -66,7 +68,8 @@ class Step:
     def describe(self) -> str:
         """The step in words."""
         amount = f", {AMOUNTS[self.fault][0].format(self.amount)}" if self.fault in AMOUNTS else ""
-        return f"{self.fault.value}: {', '.join(self.targets)}{amount}, {self.hold_s:.1f} s"
+        held = f", {self.hold_s:.1f} s" if self.hold_s else ""
+        return f"{self.fault.value}: {', '.join(self.targets)}{amount}{held}"
 
 
 def draw_schedule(seed: int, nodes: Sequence[str], seconds: float, faults: Sequence[Fault] = ()) -> list[Step]:
@@ -108,6 +111,6 @@ def _draw(choose: random.Random, fault: Fault, nodes: Sequence[str], longest_s: 
     return Step(
         fault=fault,
         targets=tuple(sorted(choose.sample(list(nodes), hit))),
-        hold_s=round(choose.uniform(longest_s / 2, longest_s), 1),
+        hold_s=0.0 if fault in MOMENTARY else round(choose.uniform(longest_s / 2, longest_s), 1),
         amount=choose.choice(amounts[1]) if amounts else 0,
     )
