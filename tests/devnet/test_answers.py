@@ -94,6 +94,6 @@ async def test_transaction_that_waits_for_ever_is_reported() -> None:
     async with host.serving(node):
         node.is_verifying = False
         node.replica.submit(node.sign(chain.users[0], Transfer(recipient=bytes(20), amount_units=1)), lambda _: None)
-        with pytest.raises(UnreadableError, match="transactions are waiting still after 0.3 s"):
+        with pytest.raises(UnreadableError, match=r"transactions are waiting still after 0\.3 s"):
             await wait_until_quiet([Node("node1", Path(), node.api.port)], 0.3)
         node.release()
