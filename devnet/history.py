@@ -107,6 +107,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """When everything that was done was undone."""
     is_beyond: bool
     """Whether it hit more than the protocol tolerates: no progress is owed before the healing."""
+    allowance_s: float = 0.0
+    """How much longer than usual a healing may take: a node without a disk has all blocks to fetch again."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import statistics
@@ -21,6 +22,7 @@ from node.payloads import Transfer
 FIRST_HEIGHT = 3
 WARM_S = 5.0
 FEE_UNITS = 100_000
+SYNCS = 40
 OVERHEAD_MS = 10
 """What may come on top of four one-way delays: gossip to the leader, proposal, notarize votes, finalize votes."""
 
@@ -46,6 +48,7 @@ def latency(*, delay_ms: float, nodes: int, samples: int, seed: int, directory: 
     with Cluster(devnet, seed, Conditions(delay_ms=delay_ms), lambda _node: None) as cluster:
         cluster.start()
         found_ms = asyncio.run(_measure(devnet, samples, seed))
+        sync_ms, load = _sync_ms(directory), os.getloadavg()[0]
     shutil.rmtree(directory)
     cuts = statistics.quantiles(found_ms, n=100, method="inclusive")
     bound_ms = 4 * delay_ms + OVERHEAD_MS
@@ -57,11 +60,27 @@ def latency(*, delay_ms: float, nodes: int, samples: int, seed: int, directory: 
         "finality_delays": round(cuts[49] / delay_ms, 2) if delay_ms else None,
         "bound_ms": bound_ms,
         "is_within_bound": cuts[49] < bound_ms,
+        "sync_ms": round(sync_ms, 2),
+        "load_average": round(load, 2),
+        "cores": os.cpu_count(),
     }
     for name, value in figures.items():
         click.echo(f"{name:<16} {value}")
     if is_json:
         click.echo(json.dumps(figures))
+
+
+def _sync_ms(directory: Path) -> float:
+    """What one synced append costs where the nodes have theirs: four of them stand in a transfer's way."""
+    found_ms = []
+    with (directory / "sync").open("wb") as file:
+        for _ in range(SYNCS):
+            file.write(bytes(1_000))
+            file.flush()
+            clock_s = time.perf_counter()
+            os.fsync(file.fileno())
+            found_ms.append((time.perf_counter() - clock_s) * 1000)
+    return statistics.median(found_ms)
 
 
 async def _measure(devnet: Devnet, samples: int, seed: int) -> list[float]:

@@ -15,7 +15,7 @@ def check_progress(history: History, bound_s: float) -> Iterator[str]:
     """After each healing every node has new blocks within the bound; while a minority is at fault some node has."""
     for window in history.windows:
         seconds = seconds_to_progress(history, window)
-        if seconds is None or seconds > bound_s:
+        if seconds is None or seconds > bound_s + window.allowance_s:
             took = "never" if seconds is None else f"{seconds:.1f} s after"
             yield f"{window.fault} healed at {window.healed_s:.1f} s: all nodes had {PROGRESS_BLOCKS} new blocks {took}"
     gap_s, at_s = longest_gap(history)

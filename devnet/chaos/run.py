@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from devnet.answers import UnreadableError, read_answers, wait_until_quiet
 from devnet.chaos.cluster import Cluster
 from devnet.chaos.load import LoadClient, Shared, create_registers
-from devnet.chaos.schedule import Step
+from devnet.chaos.schedule import Fault, Step
 from devnet.chaos.watch import Watch
 from devnet.checker import Violation, check
 from devnet.history import Answers, History, Operation, Window, Wipe
@@ -25,6 +25,8 @@ from node.primitives.address import format_address
 START_TIMEOUT_S = 60.0
 QUIET_TIMEOUT_S = 120.0
 FIRST_HEIGHT = 3
+SLOWEST_SYNC_BLOCKS_PER_SECOND = 50
+"""How fast a node without a disk fetches the chain at least, beside everything else that runs on the machine."""
 MOST_UNDER_WAY = 3
 """Blocks that may still become final, or be heard of, once no quorum can meet."""
 
@@ -125,10 +127,18 @@ async def _do(
         healing_s, blocks_held = clock_s(), max(watch.heights.values()) - height
         await cluster.heal(step)
         healed_s = clock_s()
-        progress_s = await watch.wait_for_height(max(watch.heights.values()) + PROGRESS_BLOCKS, bound_s)
+        height = max(watch.heights.values())
+        allowance_s = height / SLOWEST_SYNC_BLOCKS_PER_SECOND if step.fault is Fault.WIPE else 0.0
+        progress_s = await watch.wait_for_height(height + PROGRESS_BLOCKS, bound_s + allowance_s)
         unready = await cluster.wait_until_ready(list(cluster.nodes.values()))
         ready_s = clock_s() - healed_s
-        window = Window(fault=step.fault.value, began_s=began_s, healed_s=healed_s, is_beyond=step.is_beyond)
+        window = Window(
+            fault=step.fault.value,
+            began_s=began_s,
+            healed_s=healed_s,
+            is_beyond=step.is_beyond,
+            allowance_s=allowance_s,
+        )
         notes.happened.append(Happened(step, window, blocks_held, progress_s, ready_s))
         took = "nothing new in time" if progress_s is None else f"new blocks on every node after {progress_s:.1f} s"
         started = f" (back up in {healed_s - healing_s:.1f} s)" if healed_s - healing_s > 0.1 else ""

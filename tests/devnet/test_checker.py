@@ -332,6 +332,9 @@ def test_healing_is_followed_by_blocks_on_every_node_or_found() -> None:
     one_stays = timed([window], (1, 1), (2, 2), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6))
     assert seconds_to_progress(one_stays, window) is None
     answers = Run().answers()
+    late = msgspec.structs.replace(window, allowance_s=60.0)
+    assert seconds_to_progress(good, late) == 2.5
+    assert check(timed([late], (1, 1), (1, 1), (1, 1), *[(1, 2)] * 5, (4, 4)), answers, BOUND_S) == []
     texts = [each.text for each in check(one_stays, answers, BOUND_S) if each.rule == "progress"]
     assert texts == ["kill all healed at 2.5 s: all nodes had 2 new blocks never"]
 
