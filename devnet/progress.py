@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from devnet.history import History, Window
+from devnet.history import History, Sample, Window
 
 PROGRESS_BLOCKS = 2
 """Blocks above everything known at a healing that every node must have final within the bound."""
@@ -51,6 +51,13 @@ def longest_gap(history: History) -> tuple[float, float]:
         spans = _without((began_s, history.ended_s), free_s)
         longest = max([longest, *((end - start, start) for start, end in spans)])
     return longest
+
+
+def blocks_gained(samples: Sequence[Sample], from_s: float, to_s: float) -> int:
+    """How many blocks became final anywhere between two moments, as far as somebody was heard of after the first."""
+    before = max((each.height for each in samples if each.at_s < from_s), default=0)
+    after = max((each.height for each in samples if each.at_s < to_s), default=0)
+    return after - before
 
 
 def _progress_s(history: History, window: Window) -> float:

@@ -16,7 +16,7 @@ from devnet.chaos.watch import Watch
 from devnet.checker import Violation, check
 from devnet.history import Answers, History, Operation, Window, Wipe
 from devnet.launcher import LaunchError, tail
-from devnet.progress import PROGRESS_BLOCKS
+from devnet.progress import PROGRESS_BLOCKS, blocks_gained
 from devnet.proxy import Conditions
 from devnet.topology import Devnet
 from node.errors import OpenLedgerError
@@ -27,8 +27,8 @@ QUIET_TIMEOUT_S = 120.0
 FIRST_HEIGHT = 3
 SLOWEST_SYNC_BLOCKS_PER_SECOND = 50
 """How fast a node without a disk fetches the chain at least, beside everything else that runs on the machine."""
-MOST_UNDER_WAY = 3
-"""Blocks that may still become final, or be heard of, once no quorum can meet."""
+SETTLE_S = 2.0
+"""How long blocks may still be heard of that were under way when the quorum was lost."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ async def _do(
         if clock_s() + step.hold_s > end_s or notes.broken:
             break
         began_s, height = clock_s(), max(watch.heights.values())
-        say(step.describe())
+        said = step.describe()
+        say(said)
         await cluster.apply(step)
         healing_s, blocks_held = clock_s(), max(watch.heights.values()) - height
         await cluster.heal(step)
@@ -143,8 +144,9 @@ async def _do(
         took = "nothing new in time" if progress_s is None else f"new blocks on every node after {progress_s:.1f} s"
         started = f" (back up in {healed_s - healing_s:.1f} s)" if healed_s - healing_s > 0.1 else ""
         say(f"  {blocks_held} blocks meanwhile; healed{started}: {took}, all ready after {ready_s:.1f} s")
-        if step.is_beyond and blocks_held > MOST_UNDER_WAY:
-            notes.broken.append(Violation("quorum", f"{blocks_held} blocks became final during {step.describe()}"))
+        if step.is_beyond:
+            gained = blocks_gained(watch.samples, began_s + SETTLE_S, healing_s)
+            notes.broken += [Violation("quorum", f"{gained} blocks became final without one: {said}")] * (gained > 0)
         notes.broken += [Violation("readiness", why) for why in unready]
         for name in cluster.launcher.dead():
             notes.broken.append(Violation("crash", f"{name} ended by itself:\n{tail(cluster.nodes[name])}"))

@@ -24,7 +24,7 @@ from devnet.history import (
     Window,
     Wipe,
 )
-from devnet.progress import longest_gap, seconds_to_progress
+from devnet.progress import blocks_gained, longest_gap, seconds_to_progress
 from devnet.replay import CREATE_REGISTER, SET_REGISTER, TRANSFER
 from node.payloads import CreateRegister, SetRegister, Transfer
 from node.primitives.address import format_address
@@ -347,6 +347,14 @@ def test_standstill_counts_only_while_a_quorum_is_at_work() -> None:
     assert longest_gap(timed([within], *still)) == (7.0, 1.0)
     texts = [each.text for each in check(timed([within], *still), Run().answers(), BOUND_S)]
     assert "no node had a new block for 7.0 s from 1.0 s on, with a quorum at work" in texts
+
+
+def test_blocks_gained_are_those_heard_of_between_two_moments() -> None:
+    heard = samples((1, 1), (2, 1), (2, 2), (2, 3), (5, 5))
+    assert blocks_gained(heard, 1.5, 2.5) == 0
+    assert blocks_gained(heard, 1.5, 3.5) == 1
+    assert blocks_gained(heard, 1.5, 9.0) == 3
+    assert blocks_gained([], 1.0, 2.0) == 0
 
 
 def test_history_comes_back_from_its_file_as_it_was() -> None:
