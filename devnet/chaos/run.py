@@ -31,18 +31,24 @@ SETTLE_S = 2.0
 """How long blocks may still be heard of that were under way when the quorum was lost."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Happened:
     """A step that was done."""
 
     step: Step
+    """What was done."""
     window: Window
+    """When."""
+    mending_s: float
+    """When the mending began."""
     blocks_held: int
     """Blocks that became final anywhere while it held."""
     progress_s: float | None
     """From the healing until every node had new blocks."""
     ready_s: float
     """From the healing until every node said that it does its work."""
+    unready: tuple[str, ...]
+    """What those said that did not."""
 
 
 @dataclass
@@ -121,35 +127,62 @@ async def _do(
     for step in steps:
         if clock_s() + step.hold_s > end_s or notes.broken:
             break
-        began_s, height = clock_s(), max(watch.heights.values())
-        said = step.describe()
-        say(said)
-        await cluster.apply(step)
-        healing_s, blocks_held = clock_s(), max(watch.heights.values()) - height
-        await cluster.heal(step)
-        healed_s = clock_s()
-        height = max(watch.heights.values())
-        allowance_s = height / SLOWEST_SYNC_BLOCKS_PER_SECOND if step.fault is Fault.WIPE else 0.0
-        progress_s = await watch.wait_for_height(height + PROGRESS_BLOCKS, bound_s + allowance_s)
-        unready = await cluster.wait_until_ready(list(cluster.nodes.values()))
-        ready_s = clock_s() - healed_s
-        window = Window(
+        say(step.describe())
+        happened = await _perform(cluster, watch, step, clock_s, bound_s)
+        notes.happened.append(happened)
+        say(f"  {_describe(happened)}")
+        notes.broken += _find_broken(cluster, watch, happened)
+
+
+async def _perform(
+    cluster: Cluster, watch: Watch, step: Step, clock_s: Callable[[], float], bound_s: float
+) -> Happened:
+    """Breaks, mends, and waits until everything goes on."""
+    began_s, height = clock_s(), max(watch.heights.values())
+    await cluster.apply(step)
+    mending_s, height_held = clock_s(), max(watch.heights.values())
+    await cluster.heal(step)
+    healed_s, highest = clock_s(), max(watch.heights.values())
+    allowance_s = highest / SLOWEST_SYNC_BLOCKS_PER_SECOND if step.fault is Fault.WIPE else 0.0
+    progress_s = await watch.wait_for_height(highest + PROGRESS_BLOCKS, bound_s + allowance_s)
+    unready = await cluster.wait_until_ready(list(cluster.nodes.values()))
+    return Happened(
+        step=step,
+        window=Window(
             fault=step.fault.value,
             began_s=began_s,
             healed_s=healed_s,
             is_beyond=step.is_beyond,
             allowance_s=allowance_s,
-        )
-        notes.happened.append(Happened(step, window, blocks_held, progress_s, ready_s))
-        took = "nothing new in time" if progress_s is None else f"new blocks on every node after {progress_s:.1f} s"
-        started = f" (back up in {healed_s - healing_s:.1f} s)" if healed_s - healing_s > 0.1 else ""
-        say(f"  {blocks_held} blocks meanwhile; healed{started}: {took}, all ready after {ready_s:.1f} s")
-        if step.is_beyond:
-            gained = blocks_gained(watch.samples, began_s + SETTLE_S, healing_s)
-            notes.broken += [Violation("quorum", f"{gained} blocks became final without one: {said}")] * (gained > 0)
-        notes.broken += [Violation("readiness", why) for why in unready]
-        for name in cluster.launcher.dead():
-            notes.broken.append(Violation("crash", f"{name} ended by itself:\n{tail(cluster.nodes[name])}"))
+        ),
+        mending_s=mending_s,
+        blocks_held=height_held - height,
+        progress_s=progress_s,
+        ready_s=clock_s() - healed_s,
+        unready=tuple(unready),
+    )
+
+
+def _describe(happened: Happened) -> str:
+    up_s = happened.window.healed_s - happened.mending_s
+    up = f" (back up in {up_s:.1f} s)" if up_s > 0.1 else ""
+    seconds = happened.progress_s
+    took = "nothing new in time" if seconds is None else f"new blocks on every node after {seconds:.1f} s"
+    return f"{happened.blocks_held} blocks meanwhile; healed{up}: {took}, all ready after {happened.ready_s:.1f} s"
+
+
+def _find_broken(cluster: Cluster, watch: Watch, happened: Happened) -> list[Violation]:
+    """What can be seen while the run goes on."""
+    found = [Violation("readiness", why) for why in happened.unready]
+    found += [
+        Violation("crash", f"{name} ended by itself:\n{tail(cluster.nodes[name])}") for name in cluster.launcher.dead()
+    ]
+    if happened.window.is_beyond:
+        gained = blocks_gained(watch.samples, happened.window.began_s + SETTLE_S, happened.mending_s)
+        if gained > 0:
+            said = happened.step.describe()
+            found.append(Violation("quorum", f"{gained} blocks became final without a quorum: {said}"))
+    return found
 
 
 @contextlib.asynccontextmanager
