@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from devnet.launcher import LaunchError
+
 CHUNK_SIZE_BYTES = 64 * 1024
 MOST_HELD_CHUNKS = 64
 """What a direction of a connection holds; then its sender has to wait."""
@@ -242,7 +244,7 @@ async def _comes_first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any
 
 
 class ProxyProcess:
-    """The proxies in their process, as whoever started it sees them. Ends with it."""
+    """The proxies in their process, as whoever started it sees them; each call raises LaunchError if it has ended."""
 
     def __init__(self, seed: int = 0) -> None:
         self._process = subprocess.Popen(  # noqa: S603 (our own program with our own arguments)
@@ -284,9 +286,13 @@ class ProxyProcess:
     def _tell(self, order: Order) -> Done:
         assert self._process.stdin is not None, "opened above"
         assert self._process.stdout is not None, "opened above"
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
-        self._process.stdin.flush()
-        return msgspec.json.decode(self._process.stdout.readline(), type=Done)
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+            self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise LaunchError(f"the proxies ended with status {self._process.wait()}; their last words are above")
+        return msgspec.json.decode(answer, type=Done)
 
 
 async def serve_orders(seed: int) -> None:

@@ -128,7 +128,11 @@ async def _do(
         if clock_s() + step.hold_s > end_s or notes.broken:
             break
         say(step.describe())
-        happened = await _perform(cluster, watch, step, clock_s, bound_s)
+        try:
+            happened = await _perform(cluster, watch, step, clock_s, bound_s)
+        except LaunchError as error:
+            notes.broken.append(Violation("crash", str(error)))
+            break
         notes.happened.append(happened)
         say(f"  {_describe(happened)}")
         notes.broken += _find_broken(cluster, watch, happened)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from devnet.launcher import LaunchError
 from devnet.proxy import CLEAR, Conditions, Proxy, ProxyProcess, Route, Setting
 
 PATIENCE_S = 10.0
@@ -158,3 +159,12 @@ def test_process_of_the_proxies_obeys_and_ends_with_its_user() -> None:
         proxies.set([Setting(sender="a", receiver="b", conditions=Conditions(is_blocked=True))])
         assert proxies.cut([("a", "b")]) == 0
     assert proxies._process.returncode == 0
+
+
+@pytest.mark.slow
+def test_proxies_that_ended_by_themselves_are_reported() -> None:
+    with ProxyProcess() as proxies:
+        proxies._process.kill()
+        proxies._process.wait()
+        with pytest.raises(LaunchError, match="the proxies ended with status -9"):
+            proxies.cut([("a", "b")])
