@@ -130,6 +130,8 @@ class EpochBegan:
     """Δ in the new epoch."""
     empty_block_interval_ms: int
     """How long a leader with nothing to do waits."""
+    parent_view: int = 0
+    """The view of the epoch before in which its last block was first proposed; 0 when that is not known."""
 
 
 Input = (

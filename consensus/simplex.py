@@ -222,6 +222,10 @@ class Simplex:
     def _on_epoch(self, began: on.EpochBegan) -> None:
         """Rule 12: an epoch starts with the finalization of the last block of the one before."""
         assert began.epoch > self._epoch, "epochs only grow"
+        if self.recovered is not None and began.parent_view >= self.recovered[1] and self.recovered[0] == self._epoch:
+            # Had we been in the new epoch before our log was lost, a quorum would have voted to finalize the old one's
+            # last block before we asked, and one of those who answered us would have stood in a view not before it.
+            self.recovered = None
         self._enter_epoch(
             Position(
                 epoch=began.epoch,

@@ -478,6 +478,7 @@ class Engine:
                 parent_id=last.block_id,
                 delta_ms=position.delta_ms,
                 empty_block_interval_ms=position.empty_block_interval_ms,
+                parent_view=last.block.header.view,
             )
         )
         self._run()

@@ -8,7 +8,7 @@ from consensus import effects as out
 from consensus import inputs as on
 from consensus.effects import NullifyReason
 from consensus.inputs import Verdict
-from consensus.types import Proposal, VoteKind
+from consensus.types import NO_BLOCK, Proposal, Statement, VoteKind
 from consensus.views import Final
 from tests.consensus.build import (
     DELTA_MS,
@@ -498,6 +498,30 @@ def test_validator_without_its_log_signs_nothing_up_to_the_highest_position_plus
     desk.certified(nullify(6))
     assert not desk.core.is_recovering
     assert cast(desk.after(3 * DELTA_MS)) == [nullify(7)]
+
+
+@pytest.mark.parametrize(("parent_view", "is_signing"), [(0, False), (5, False), (6, True), (9, True)])
+def test_validator_without_its_log_signs_in_the_next_epochs_first_view_only_if_it_cannot_have_been_there(
+    parent_view: int, is_signing: bool
+):
+    """It may not sign up to view 6. A last block first proposed before that may have been final for it alone."""
+    desk = Desk(D, is_log_lost=True)
+    for who in (A, B, C):
+        desk.step(on.StatusReceived(validator=who, epoch=1, view=5))
+    desk.certified(finalize(9, B3))
+    began = on.EpochBegan(
+        epoch=2,
+        validators=SET,
+        parent_id=B3,
+        delta_ms=DELTA_MS,
+        empty_block_interval_ms=IDLE_MS,
+        parent_view=parent_view,
+    )
+    desk.step(began)
+    desk.step(on.WorkAvailable())
+    own = Statement(kind=VoteKind.NULLIFY, epoch=2, view=1, block_id=NO_BLOCK)
+    assert cast(desk.after(3 * DELTA_MS)) == ([own] if is_signing else [])
+    assert desk.core.is_recovering is not is_signing
 
 
 def test_unknown_signature_of_our_own_stops_the_node():
