@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim mutants figures explore crash format clean
+.PHONY: help devnet test check bench sim mutants figures explore crash chaos format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -18,6 +18,7 @@ help:
 	@echo "make figures           block interval and finality in units of the network's delay"
 	@echo "make explore           every reachable state of one view, every Twins scenario, mutants (ARGS=mutants: only these)"
 	@echo "make crash             kills a real node at every persist point, then cuts its power there (ARGS=--help)"
+	@echo "make chaos             real nodes killed, cut off and slowed down under load, and judged (ARGS=--help)"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -32,6 +33,9 @@ devnet: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m devnet bench $(ARGS)
+
+chaos: $(STAMP)
+	@$(BIN)/python -m devnet chaos $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)

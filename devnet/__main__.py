@@ -129,9 +129,11 @@ def main() -> None:
     """Runs the command line."""
     from devnet.bench import bench  # commands of their own; they load what they need when they are called
     from devnet.bench_sync import bench_sync
+    from devnet.chaos.command import chaos
+    from devnet.latency import latency
 
-    cli.add_command(bench)
-    cli.add_command(bench_sync)
+    for command in (bench, bench_sync, chaos, latency):
+        cli.add_command(command)
     # Whoever ends this program ends the nodes with it: they are stopped in order on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

@@ -25,8 +25,9 @@ class LaunchError(Exception):
 class Launcher:
     """The processes of a devnet."""
 
-    def __init__(self, devnet: Devnet, *, log_level: str | None = None) -> None:
+    def __init__(self, devnet: Devnet, *, log_level: str | None = None, program: str = "node") -> None:
         self._devnet = devnet
+        self._program = program
         self._log_level = log_level
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -45,10 +46,9 @@ class Launcher:
         for node in self._devnet.nodes:
             self.wait_until_up(node)
 
-    def start(self, node: Node, *, is_liar: bool = False) -> None:
-        """Starts one node; a liar is the node of `devnet.faults`."""
-        module = "devnet.faults" if is_liar else "node"
-        command = [sys.executable, "-m", module, "start", "--home", str(node.home)]
+    def start(self, node: Node, *, program: str | None = None) -> None:
+        """Starts one node; another program than usual is a module that wraps it."""
+        command = [sys.executable, "-m", program or self._program, "start", "--home", str(node.home)]
         if self._log_level is not None:
             command += ["--log-level", self._log_level]
         log = node.log_file.open("ab")

@@ -280,7 +280,7 @@ def have_a_lie_nullified(stage: Stage, false_claim: Attribute) -> None:
     (liar.home / LIED_FILE).unlink(missing_ok=True)
     stage.launcher.stop(liar)
     (liar.home / LIE_FILE).write_text(data.hex())
-    stage.launcher.start(liar, is_liar=True)
+    stage.launcher.start(liar, program="devnet.faults")
     stage.launcher.wait_until_up(liar)
     stage.wait_until((liar.home / LIED_FILE).exists, f"{liar.name} proposes its lie")
     told = json.loads((liar.home / LIED_FILE).read_text())

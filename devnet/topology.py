@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -141,11 +142,12 @@ def open_devnet(
     is_reset: bool = False,
     bench_accounts: int = 0,
     first_port: int = FIRST_PORT,
+    validators: int = VALIDATORS,
     places: Sequence[Place] = (),
 ) -> tuple[Devnet, bool]:
     """The devnet in a directory, made if it is not there. Returns it and whether it is new.
 
-    Its validators run on loopback, on ports from `first_port` on, unless their places are given.
+    Its validators run on loopback, on ports from `first_port` on (0: the system chooses), unless places are given.
 
     Raises: NotADevnetError when something else lies in the directory: it is neither deleted nor written to.
     """
@@ -156,7 +158,7 @@ def open_devnet(
         shutil.rmtree(directory)
     is_new = not keys_file.exists()
     if is_new:
-        _make(directory, bench_accounts, places or loopback_places(first_port))
+        _make(directory, bench_accounts, places or loopback_places(first_port, validators))
     raw = json.loads(keys_file.read_text())
     accounts = {name: PrivateKey(bytes.fromhex(seed)) for name, seed in raw["accounts"].items()}
     operators = tuple(PrivateKey(bytes.fromhex(seed)) for seed in raw["operators"])
@@ -166,7 +168,11 @@ def open_devnet(
 
 
 def free_ports(count: int, first: int) -> list[int]:
-    """Ports on loopback that nobody listens on."""
+    """Ports on loopback that nobody listens on; from `first` on, or as the system has it when that is 0."""
+    if first == 0:
+        with contextlib.ExitStack() as held:  # together, so that they differ
+            probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            return [probe.getsockname()[1] for probe in probes]
     found: list[int] = []
     port = first
     while len(found) < count:
@@ -182,9 +188,9 @@ def free_ports(count: int, first: int) -> list[int]:
     return found
 
 
-def loopback_places(first_port: int) -> tuple[Place, ...]:
+def loopback_places(first_port: int, validators: int = VALIDATORS) -> tuple[Place, ...]:
     """Ports on loopback for each validator."""
-    ports = free_ports(2 * VALIDATORS, first_port)
+    ports = free_ports(2 * validators, first_port)
     pairs = zip(ports[::2], ports[1::2], strict=True)
     return tuple(Place(host="127.0.0.1", p2p_port=p2p, api_port=api, endpoint=f"127.0.0.1:{p2p}") for p2p, api in pairs)
 
@@ -205,7 +211,7 @@ def _make(directory: Path, bench_accounts: int, places: Sequence[Place]) -> None
     directory.chmod(0o700)
     accounts = {name: PrivateKey.generate() for name in ROLES}
     accounts |= {f"bench{number}": PrivateKey.generate() for number in range(bench_accounts)}
-    operators = [PrivateKey.generate() for _ in range(VALIDATORS)]
+    operators = [PrivateKey.generate() for _ in places]
     validators = []
     for index, (operator, place) in enumerate(zip(operators, places, strict=True)):
         home = Home(directory / f"node{index + 1}")
@@ -250,7 +256,7 @@ def _make(directory: Path, bench_accounts: int, places: Sequence[Place]) -> None
         validators=tuple(validators),
         observers=(),
     )
-    for index in range(VALIDATORS):
+    for index in range(len(places)):
         home = Home(directory / f"node{index + 1}")
         save_genesis(home.path / GENESIS_FILE, genesis)
         log = FileLog(home.data / "log", genesis.hash())
@@ -262,4 +268,4 @@ def _make(directory: Path, bench_accounts: int, places: Sequence[Place]) -> None
     }
     (directory / "keys.json").write_text(json.dumps(content, indent=1))
     (directory / "keys.json").chmod(0o600)
-    print(f"made a devnet of {VALIDATORS} validators in {directory}", file=sys.stderr)
+    print(f"made a devnet of {len(places)} validators in {directory}", file=sys.stderr)

@@ -113,6 +113,7 @@ class App:
             genesis_hash=genesis.hash(),
             host=config.p2p.host,
             port=config.p2p.port,
+            endpoints=config.p2p.endpoints(),
             callbacks=Callbacks(
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,

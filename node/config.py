@@ -14,6 +14,7 @@ from node.errors import OpenLedgerError
 from node.primitives.crypto import PrivateKey
 from node.primitives.plain import from_plain, to_plain
 from node.types.genesis import Genesis
+from node.types.validator import NODE_ID_SIZE_BYTES
 
 CONFIG_FILE = "config.toml"
 GENESIS_FILE = "genesis.json"
@@ -25,7 +26,10 @@ REPORTER_KEY_FILE = "reporter_key.json"
 KEYSTORE_DIRECTORY = "keystore"
 DATA_DIRECTORY = "data"
 SNAPSHOTS_DIRECTORY = "snapshots"
-
+ENDPOINT = re.compile(
+    rf"(?P<id>[0-9a-f]{{{2 * NODE_ID_SIZE_BYTES}}})@(?P<endpoint>[^@\s]{{1,255}}:(?P<port>[0-9]{{1,5}}))"
+)
+"""A node's id and where it is reached."""
 
 S = TypeVar("S")
 
@@ -42,6 +46,12 @@ class P2pConfig:
     """Address to listen on."""
     port: int = 26656
     """Port to listen on; 0 takes a free one."""
+    dial: tuple[str, ...] = ()
+    """Where to reach nodes in place of what the registry says, each `id@host:port`: a tunnel, another network."""
+
+    def endpoints(self) -> dict[bytes, str]:
+        """Endpoints by node id. Raises: ConfigError."""
+        return dict(_endpoint(entry) for entry in self.dial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +216,13 @@ def write_private(path: Path, content: str) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _endpoint(entry: str) -> tuple[bytes, str]:
+    found = ENDPOINT.fullmatch(entry)
+    if found is None or not 1 <= int(found["port"]) < 2**16:
+        raise ConfigError(f"[p2p] dial: {entry!r} is not id@host:port; `net_info` of a node shows the ids")
+    return bytes.fromhex(found["id"]), found["endpoint"]
 
 
 def _section(path: Path, name: str, part: type[S], raw: dict[str, object]) -> S:

@@ -89,6 +89,7 @@ class TransactionReason(Reason):
     ALREADY_EXISTS = "already_exists", "The object exists already."
     ALREADY_DONE = "already_done", "This was done already and counts once."
     NOT_OWNER = "not_owner", "Only the object's owner may do this."
+    NOT_WRITER = "not_writer", "Only the register's owner and its writers may do this."
     NOT_REVIEWER = "not_reviewer", "Only a reviewer of the datanet may do this."
     CONFLICT_OF_INTEREST = (
         "conflict_of_interest",
@@ -100,6 +101,7 @@ class TransactionReason(Reason):
         "stale_snapshot",
         "What it was computed from has changed since: compute it again.",
     )
+    STALE_REGISTER = "stale_register", "The register was set since: read it again and decide anew."
     FEE_BELOW_PRICE = "fee_below_price", "The question's fee is below the model's price."
     NOT_YET = "not_yet", "It is too early for this: see the height or epoch named."
     BAD_EVIDENCE = "bad_evidence", "The two votes do not prove equivocation by a known validator."

@@ -35,6 +35,7 @@ from node.modules.models import (
     TransferModel,
     measure_claim,
 )
+from node.modules.registers import CreateRegister, SetRegister
 from node.modules.rewards import Claim
 from node.modules.validators import RotateConsensusKey, possession_digest
 
@@ -53,6 +54,7 @@ __all__ = [
     "CommitHoldout",
     "Contribute",
     "CreateDatanet",
+    "CreateRegister",
     "Credit",
     "EraseContent",
     "EraseQuestion",
@@ -73,6 +75,7 @@ __all__ = [
     "SetParameters",
     "SetPower",
     "SetPrice",
+    "SetRegister",
     "SetRoles",
     "Snapshot",
     "SpendEscrow",

@@ -24,6 +24,7 @@ from node.execution.transaction import context_for, read_transaction, required_f
 from node.modules.accounts import is_key_of, load_account
 from node.modules.contents import is_erased
 from node.modules.datanets import DATANETS, RECORDS, RecordStatus
+from node.modules.registers import REGISTERS, register_key
 from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, validator_set_of
 from node.primitives.address import parse_address
 from node.primitives.codec import decode, encode
@@ -301,6 +302,15 @@ def account(source: Source, parameters: requests.AccountParameters) -> views.Acc
     return present.account(replica.state, address_of(parameters.address), replica.mempool.next_nonce)
 
 
+def register(source: Source, parameters: requests.RegisterParameters) -> views.RegisterView:
+    """A compare-and-set register in the last final state."""
+    owner = address_of(parameters.owner)
+    found = REGISTERS.get(source.replica.state, register_key(owner, parameters.name))
+    if found is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, f"{parameters.owner} has no register {parameters.name}")
+    return present.register(source.tip_height, owner, parameters.name, found)
+
+
 def put_blobs(source: Source, parameters: requests.UploadParameters) -> views.BlobHashes:
     """Takes contents that a transaction will refer to."""
     contents = [_content(parameters.encoding, index, text) for index, text in enumerate(parameters.contents)]
@@ -526,6 +536,7 @@ METHODS: Sequence[Method] = (
     Method(name="fee", parameters=requests.FeeParameters, result=views_chain.FeeView, run=fee),
     Method(name="query", parameters=requests.QueryParameters, result=views_chain.QueryAnswer, run=query),
     Method(name="account", parameters=requests.AccountParameters, result=views.AccountView, run=account),
+    Method(name="register", parameters=requests.RegisterParameters, result=views.RegisterView, run=register),
     Method(
         name="put_blobs",
         parameters=requests.UploadParameters,

@@ -22,6 +22,7 @@ from node.index import DAY_MS, BlockEntry, Totals
 from node.modules.accounts import load_account
 from node.modules.bonds import UNBONDING
 from node.modules.governance import Proposal
+from node.modules.registers import Register
 from node.modules.rewards import MINT_EPOCHS, MINT_SHARES, POOL_CLAIMS, VALIDATOR_POOLS, MintEpoch, capped
 from node.modules.supply import Supply
 from node.modules.validators import GOVERNING, REGISTRY, epoch_key, validator_set_of
@@ -315,6 +316,19 @@ def account(state: Reader, address: bytes, next_nonce: Callable[[bytes, int], in
             for each in (unbonding.releases if unbonding is not None else ())
         ],
         earnings=earnings(state, address),
+    )
+
+
+def register(height: int, owner: bytes, name: str, found: Register) -> views.RegisterView:
+    """A register as a block left it."""
+    return views.RegisterView(
+        height=height,
+        owner=format_address(owner),
+        name=name,
+        writers=[format_address(each) for each in found.writers],
+        version=found.version,
+        value=found.value.hex(),
+        set_height=found.set_height,
     )
 
 

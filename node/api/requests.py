@@ -129,6 +129,15 @@ class AccountParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Its address."""
 
 
+class RegisterParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A register."""
+
+    owner: AddressText
+    """Whose."""
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    """Which of the owner's."""
+
+
 class FeeParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A transaction to be priced: its bytes, or what is known of it."""
 

@@ -14,6 +14,7 @@ from node.modules.escrow import ESCROWS
 from node.modules.governance import PROPOSALS
 from node.modules.holdouts import EPOCH_SEEDS, HOLDOUTS, REVEALED
 from node.modules.models import GATES, MODELS
+from node.modules.registers import REGISTERS
 from node.modules.rewards import MINT_EPOCHS, MINT_SHARES, POOL_CLAIMS, VALIDATOR_POOLS
 from node.modules.supply import SUPPLY
 from node.modules.validators import GOVERNING, PAST_SETS, REGISTRY, UPCOMING
@@ -48,6 +49,7 @@ TABLES: dict[str, Table[Any]] = {
         MINT_SHARES,
         VALIDATOR_POOLS,
         POOL_CLAIMS,
+        REGISTERS,
     )
 }
 """Names are those of `node.storage.schema.Prefix`."""

@@ -351,6 +351,25 @@ class AccountView(Struct, frozen=True, kw_only=True):
     """What it may claim, of the last epochs."""
 
 
+class RegisterView(Struct, frozen=True, kw_only=True):
+    """A compare-and-set register."""
+
+    height: int
+    """The block after which it is so."""
+    owner: str
+    """Whose."""
+    name: str
+    """Which of the owner's."""
+    writers: list[str]
+    """Who may set it besides its owner."""
+    version: int
+    """How often it was set; who sets it next names this."""
+    value: str
+    """What it holds."""
+    set_height: int
+    """The block that set it last, or created it."""
+
+
 class ProposalView(Struct, frozen=True, kw_only=True):
     """A governance proposal."""
 

@@ -17,6 +17,7 @@ from node.modules import (
     governance,
     holdouts,
     models,
+    registers,
     rewards,
     validators,
 )
@@ -139,6 +140,8 @@ KINDS: dict[int, Kind] = {
         ),
         Kind(number=52, payload_class=attributions.Refund, apply=attributions.apply_refund),
         Kind(number=60, payload_class=rewards.Claim, apply=rewards.apply_claim),
+        Kind(number=70, payload_class=registers.CreateRegister, apply=registers.apply_create_register),
+        Kind(number=71, payload_class=registers.SetRegister, apply=registers.apply_set_register),
     )
 }
 """Kinds by number."""
@@ -172,6 +175,7 @@ EVENTS: dict[str, type] = {
         rewards.Settled,
         rewards.Paid,
         rewards.Claimed,
+        registers.RegisterChanged,
     )
 }
 """Event classes by name."""

@@ -13,7 +13,7 @@ import contextlib
 import random
 import ssl
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,22 @@ class Callbacks:
 class Network:
     """The mesh as one node sees it."""
 
-    def __init__(self, *, key: PrivateKey, genesis_hash: bytes, host: str, port: int, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        *,
+        key: PrivateKey,
+        genesis_hash: bytes,
+        host: str,
+        port: int,
+        callbacks: Callbacks,
+        endpoints: Mapping[bytes, str] | None = None,
+    ) -> None:
+        """`endpoints` say where nodes are reached from here, by id, in place of the registry."""
         self._key = key
         self._genesis_hash = genesis_hash
         self._host, self._port = host, port
         self._callbacks = callbacks
+        self._endpoints = dict(endpoints or {})
         self.certificate = make_node_certificate(key)
         self.id = node_id_of(self.certificate)
         self._registered: dict[bytes, NodeEntry] = {}
@@ -291,12 +302,13 @@ class Network:
     def _start_dialers(self) -> None:
         loop = asyncio.get_running_loop()
         for peer, entry in self._registered.items():
-            if peer not in self._dialers and entry.endpoint:
-                self._dialers[peer] = loop.create_task(self._dial(peer, entry))
+            endpoint = self._endpoints.get(peer, entry.endpoint)
+            if peer not in self._dialers and endpoint:
+                self._dialers[peer] = loop.create_task(self._dial(peer, entry.name, endpoint))
 
-    async def _dial(self, peer: bytes, entry: NodeEntry) -> None:
+    async def _dial(self, peer: bytes, name: str, endpoint: str) -> None:
         """Keeps one connection to a node up, with growing pauses while it is not there."""
-        host, _, port = entry.endpoint.rpartition(":")
+        host, _, port = endpoint.rpartition(":")
         backoff_s = FIRST_BACKOFF_S
         loop = asyncio.get_running_loop()
         while True:
@@ -321,7 +333,7 @@ class Network:
                 if connection.was_ready:
                     backoff_s = FIRST_BACKOFF_S
             except (OSError, ssl.SSLError, ValueError) as error:
-                log.debug("dial_failed", peer=entry.name, error=str(error))
+                log.debug("dial_failed", peer=name, error=str(error))
             # Spread, so that nodes that start together do not dial together. Never part of consensus.
             await asyncio.sleep(backoff_s * (0.5 + random.random()))  # noqa: S311
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)

@@ -106,6 +106,8 @@ class Prefix(IntEnum):
     """Fees an epoch's validators share, by epoch."""
     POOL_CLAIM = 0x65
     """Who took their part of a pool, by epoch and address."""
+    REGISTER = 0x70
+    """Compare-and-set registers by owner and name."""
 
 
 def height_key(height: int) -> bytes:

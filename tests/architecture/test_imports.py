@@ -51,8 +51,8 @@ DEVNET_USES = (
     "node.storage.wal", "node.types",
 )  # fmt: skip
 """What the devnet sees of a node: the client's side, and files as they are written for it."""
-INSIDERS = {"devnet/faults.py", "devnet/generate.py", "devnet/bench_sync.py"}
-"""Run a node's own parts: a program with a lie built in, a chain that is made without the network."""
+INSIDERS = {"devnet/faults.py", "devnet/generate.py", "devnet/bench_sync.py", "devnet/perturbed.py"}
+"""Run a node's own parts: a program with a lie or a bad machine built in, a chain that is made without the network."""
 
 OWNERS = {
     "plyvel": ("node/storage/kv.py",),

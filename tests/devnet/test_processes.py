@@ -105,6 +105,26 @@ def test_node_with_an_empty_disk_syncs_joins_and_votes_again_more_than_once(net:
             launcher.wait_until_up(devnet.nodes[2])
 
 
+def test_node_that_lost_its_disk_is_one_of_the_quorum_at_the_epochs_end(net: tuple[Devnet, Launcher]) -> None:
+    """It may not be silent in the next epoch's first view: with another node down, nothing would ever go on."""
+    devnet, launcher = net
+    newcomer, victim = devnet.nodes[3], devnet.nodes[0]
+    length = devnet.genesis.parameters.epoch_length_heights
+    with Client(devnet.nodes[1].url) as client, Client(newcomer.url) as of_newcomer:
+        wait_until(lambda: client.height() % length in range(2, 4))
+        launcher.kill(newcomer)
+        shutil.rmtree(newcomer.home / "data")
+        launcher.start(newcomer)
+        launcher.wait_until_up(newcomer)
+        wait_until(lambda: of_newcomer.call("health")["is_ready"])
+        # Had it become ready at an epoch's very end, its silence in the next one's first view would be right.
+        wait_until(lambda: client.height() % length in range(2, length - 4))
+        launcher.kill(victim)
+        client.wait_for_height((client.height() // length + 1) * length + 3, timeout_s=TIMEOUT_S)
+        launcher.start(victim)
+        launcher.wait_until_up(victim)
+
+
 def test_killed_node_takes_its_worker_along(net: tuple[Devnet, Launcher]) -> None:
     devnet, launcher = net
     node = devnet.nodes[3]

@@ -28,7 +28,7 @@ from tests.factories import make_chain, make_key
 def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     config = Config(
         name='ünï "quoted"',
-        p2p=P2pConfig(host="::1", port=1),
+        p2p=P2pConfig(host="::1", port=1, dial=("ab" * 20 + "@relay.example:9",)),
         api=ApiConfig(port=2, cors_origins=("https://a.example", "*"), has_index=False),
         storage=StorageConfig(keep_heights=1_000, trusted_height=8, trusted_block_id="ab" * 32),
         log=LogConfig(level="debug", format="text"),
@@ -55,6 +55,19 @@ def test_mistake_in_the_file_is_named(tmp_path: Path, text: str, words: str) -> 
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(ConfigError, match=words):
         Home(tmp_path).load_config()
+
+
+def test_dialled_endpoints_are_read_by_node_id() -> None:
+    config = P2pConfig(dial=("ab" * 20 + "@relay.example:9", "cd" * 20 + "@[::1]:65535"))
+    assert config.endpoints() == {b"\xab" * 20: "relay.example:9", b"\xcd" * 20: "[::1]:65535"}
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "relay.example:9", "ab@relay.example:9", "ab" * 20 + "@relay.example", "ab" * 20 + "@relay:65536"]
+)
+def test_mistake_in_a_dialled_endpoint_is_named(entry: str) -> None:
+    with pytest.raises(ConfigError, match="is not id@host:port; `net_info` of a node shows the ids"):
+        P2pConfig(dial=(entry,)).endpoints()
 
 
 def test_missing_home_says_what_to_do(tmp_path: Path) -> None:

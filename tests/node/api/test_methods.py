@@ -15,6 +15,7 @@ from node.api.methods import METHODS
 from node.api.tables import TABLES
 from node.modules.accounts import Account, Transfer
 from node.modules.attributions import ClaimedAnswer, Credit
+from node.modules.registers import CreateRegister, Register, SetRegister
 from node.payloads import Attribute
 from node.primitives.address import format_address
 from node.primitives.codec import decode
@@ -65,7 +66,9 @@ async def test_every_method_answers_what_its_row_says(client: Client, story: Sto
         "account": {"address": format_address(story.chain.users[0].address)},
         "put_blobs": {"contents": [base64.b64encode(b"new").decode()]},
         "get_blob": {"hash": story.records["clinic a"][0].hex()},
+        "register": {"owner": format_address(story.chain.people["asker"].address), "name": "current model"},
     }
+    await client.node.order(story.chain.people["asker"], CreateRegister(name="current model", writers=(), value=b""))
     answered = []
     for method in METHODS:
         if method.run is None:
@@ -429,6 +432,26 @@ async def test_absence_from_the_state_is_proven_under_the_header(client: Client)
     for table in TABLES:
         answer, value = await query(client, table, b"nothing stands here")
         assert (value, answer["decoded"]) == (None, None)
+
+
+async def test_a_register_is_shown_as_the_last_final_block_left_it(client: Client, story: Story) -> None:
+    owner, writer = story.chain.people["asker"], story.chain.people["developer"]
+    await client.node.order(owner, CreateRegister(name="our model", writers=(writer.address,), value=b"one"))
+    await client.node.order(writer, SetRegister(owner=owner.address, name="our model", expected_version=0, value=b"2"))
+    shown = await client.call("register", owner=format_address(owner.address), name="our model")
+    assert shown == {
+        "height": client.node.height,
+        "owner": format_address(owner.address),
+        "name": "our model",
+        "writers": [format_address(writer.address)],
+        "version": 1,
+        "value": b"2".hex(),
+        "set_height": client.node.height,
+    }
+    _, value = await query(client, "register", owner.address + b"our model")
+    assert decode(Register, value).value == b"2"
+    missing = await client.fails("register", owner=format_address(owner.address), name="another")
+    assert missing == (-32000, "not_found")
 
 
 async def test_queries_of_other_heights_are_pruned(client: Client, story: Story) -> None:

@@ -32,6 +32,7 @@ from node.modules.governance import (
     SpendEscrow,
 )
 from node.modules.models import RetireModel, SetPrice
+from node.modules.registers import CreateRegister, SetRegister
 from node.modules.rewards import MINT_EPOCHS, VALIDATOR_POOLS, Claim, Claimed
 from node.modules.supply import SUPPLY, add_to_treasury
 from node.modules.validators import epoch_key
@@ -141,11 +142,18 @@ KINDS: dict[str, Callable[[Scene, Order, PrivateKey], object]] = {
     "erase question": lambda scene, order, _: EraseQuestion(question=_question(scene, order.a)),
     "claim": lambda scene, order, _: Claim(epoch=max(1, scene.ledger.epoch - order.a % 4)),
     "price": lambda scene, order, _: SetPrice(model=scene.model, price_units=order.b * OPEN // 4),
+    "create register": lambda scene, order, _: CreateRegister(
+        name=f"register {order.a % 2}", writers=(scene_address(scene, "ann"),), value=bytes(order.b)
+    ),
+    "set register": lambda scene, order, _: SetRegister(
+        owner=scene_address(scene, "bob"), name=f"register {order.a % 2}", expected_version=order.b % 3, value=b"set"
+    ),
     "retire": lambda scene, order, _: RetireModel(model=scene.model if order.a == order.b else ZERO_HASH),
 }
 USUAL = {
     "answer": "attributor", "ask": "asker", "refund": "asker", "erase question": "asker", "price": "developer",
     "retire": "developer", "contribute": "ann", "erase record": "ann",
+    "create register": "bob", "set register": "ann",
 }  # fmt: skip
 FAULTS = ("none",) * 12 + ("nonce", "fee", "expired", "key", "chain")
 

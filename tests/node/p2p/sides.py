@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ CHAIN = sha256(b"chain")
 class Side:
     """A network with a diary."""
 
-    def __init__(self, word: str, genesis_hash: bytes = CHAIN) -> None:
+    def __init__(self, word: str, genesis_hash: bytes = CHAIN, endpoints: Mapping[bytes, str] | None = None) -> None:
         self.key = make_key(word)
         self.connected: list[bytes] = []
         self.disconnected: list[bytes] = []
@@ -33,6 +33,7 @@ class Side:
             genesis_hash=genesis_hash,
             host="127.0.0.1",
             port=0,
+            endpoints=endpoints,
             callbacks=Callbacks(
                 on_connected=self._on_connected,
                 on_disconnected=lambda peer: self._note(self.disconnected, peer),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,18 @@ async def test_registered_nodes_meet_once_and_exchange_messages():
         assert two.messages == [(one.id, message)]
         assert one.messages == [(two.id, StatusRequest())]
         assert list(one.network.peers()) == [two.id]
+
+
+async def test_node_is_dialled_where_the_config_says_not_where_the_registry_does():
+    nowhere = "127.0.0.1:1"
+    two = Side("two")
+    async with started(two):
+        one = Side("one", endpoints={two.id: f"127.0.0.1:{two.network.port}"})
+        async with started(one):
+            one.network.set_registry([replace(two.entry(), endpoint=nowhere)])
+            two.network.set_registry([one.entry(is_dialed=False)])
+            await one.until(one.network.peers)
+            assert list(one.network.peers()) == [two.id]
 
 
 async def test_no_message_waits_for_the_acknowledgement_of_the_one_before():
