@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from tests.simulation.campaign import run_seed, silence
-from tests.simulation.plan import Plan, Profile, draw_plan
+from tests.simulation.disk import Moment
+from tests.simulation.plan import Fault, Kind, Plan, Profile, draw_plan
 from tests.simulation.scenario import run_plan
 
 __all__ = ["silence", "violation_of"]
@@ -18,7 +20,7 @@ def violation_of(seed: int, profile: str) -> str | None:
     if profile in list(Profile):
         return run_seed(seed, Profile(profile)).violation
     try:
-        return {"thirds": _thirds, "caught": _caught, "heir": _heir}[profile](seed)
+        return {"thirds": _thirds, "caught": _caught, "heir": _heir, "logs": _logs, "storm": _storm}[profile](seed)
     except Exception as error:  # noqa: BLE001 (whatever the mutant raises)
         return f"{type(error).__name__}: {error}"
 
@@ -34,6 +36,32 @@ def _thirds(seed: int) -> str | None:
 def _heir(seed: int) -> str | None:
     """The core's seeds, in each of which a leader builds on what is not certified."""
     run_plan(replace(draw_plan(seed, Profile.CORE), adversaries=((seed % 4, "heir"),)))
+    return None
+
+
+def _logs(seed: int) -> str | None:
+    """The core's seeds with logs that are replaced every few views, and crashes at persist points only."""
+    draw = random.Random(seed)
+    crashes = tuple(
+        Fault(
+            at_ms=at_ms,
+            kind=Kind.CRASH_AT_PERSIST,
+            targets=(draw.randrange(4),),
+            amount=draw.randint(1, 12),
+            moment=Moment.AFTER,
+            part=0.0,
+        )
+        for at_ms in range(200, 4_000, 200)
+    )
+    plan = draw_plan(seed, Profile.CORE)
+    run_plan(replace(plan, adversaries=(), faults=crashes, log_file_size_bytes=1_000, duration_ms=4_000))
+    return None
+
+
+def _storm(seed: int) -> str | None:
+    """A minute in which half of everything is lost: view after view fails."""
+    plan = draw_plan(seed, Profile.CORE)
+    run_plan(replace(plan, adversaries=(), faults=(), drop_percent=55, delays_ms=(1, 400), duration_ms=90_000))
     return None
 
 

@@ -170,11 +170,12 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "proofs_neither_repeated_nor_fetched",
-        "8 and 9: who lacks a proof gets it",
+        "proofs_given_once",
+        "8 and 9: who lacks a proof gets it: with the proposal, by repetition, by asking",
         (
             Edit(SIMPLEX, "        if pages:\n", "        if False:\n"),
             Edit(SIMPLEX, "if lacking is not None and self._timers.is_fetch_due(self._now_ms):", "if False:"),
+            Edit(SIMPLEX, "certificates=base.certificates[:CERTIFICATES_PER_MESSAGE],", "certificates=(),"),
         ),
     ),
     Mutant(
@@ -214,6 +215,7 @@ MUTANTS = (
                 "growths = 2 * self._failed_windows",
             ),
         ),
+        profile="storm",
     ),
     Mutant(
         "enter_without_certificate",
@@ -306,6 +308,7 @@ MUTANTS = (
         "restarted_log_forgets_votes",
         "10: a new log begins with the votes still needed",
         (Edit(ENGINE, "        entries.extend(VoteCast(vote=vote) for vote in votes)\n", ""),),
+        profile="logs",
     ),
     Mutant(
         "votes_not_replayed",

@@ -16,7 +16,7 @@ from node.execution.transaction import read_transaction
 from node.p2p.messages import BlockProposal, Certificates, Message, Votes
 from node.replica import FinalBlock, Replica
 from node.storage.wal import CertificateSeen, LogEntry, VoteCast
-from node.types.block import Block
+from node.types.block import Block, Header
 from tests.simulation.disk import Disk
 from tests.simulation.world import SimNode, World
 
@@ -103,7 +103,19 @@ class Invariants:
             raise Violation(f"{node.name} makes height {header.height} final after {self.heights[node.name]}")
         if node.replica is not None and header.proposer != node.replica.engine.core.leader_of(header.view):
             raise Violation(f"height {header.height} was proposed by somebody who does not lead its view")
+        if node.replica is not None and header.height > len(self.chain):
+            self._check_governing(header, node.replica)
         self._on_height(node, executed.block, executed.block_id, executed.layer.root, final.certificate)
+
+    def _check_governing(self, header: Header, replica: Replica) -> None:
+        """A header names the set and the parameters that govern it."""
+        governing = replica.engine._governing
+        if (header.epoch, header.validator_set_hash, header.parameters_hash) != (
+            governing.epoch,
+            governing.validators.hash(),
+            governing.parameters.hash(),
+        ):
+            raise Violation(f"height {header.height} does not name what governs it")
 
     def on_started(self, node: SimNode, replica: Replica) -> None:
         """What a node made final just before it crashed, unheard."""

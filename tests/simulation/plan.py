@@ -110,6 +110,7 @@ BEHAVIOURS = (
     "replayer",
     "forger",
     "heir",
+    "usurper",
 )
 """Each is a file of `adversaries`."""
 
