@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.mutants.mutant import mutated, path_of
+from tests.mutants.seeds import violation_of
 from tests.mutants.table import MUTANTS
 
 QUICK = ("finalize_after_nullify_unguarded", "quorum_off_by_one", "votes_counted_per_view", "roots_not_compared")
@@ -49,3 +50,9 @@ def test_mutant_that_nothing_can_catch_is_reported_with_its_reason() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "equivalent: The guard acts only when" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["heir", "logs", "storm", "thirds", "caught"])
+def test_seeds_drawn_for_mutants_find_nothing_wrong_with_the_code_as_it_is(profile) -> None:
+    assert [found for seed in range(25) if (found := violation_of(seed, profile)) is not None] == []
