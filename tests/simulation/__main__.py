@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
-from tests.simulation.campaign import Result, run_campaign, silence
+from tests.simulation.campaign import Result, Summary, run_campaign, silence
 from tests.simulation.figures import print_figures
 from tests.simulation.plan import Plan, Profile, draw_plan
 from tests.simulation.scenario import run_plan
 from tests.simulation.shrink import shrink
 
+SAVED_SEEDS = 1_000
+"""After so many seeds a campaign says how far it is, and saves."""
 VERBOSE_SEEDS = 200
 """A campaign up to this size prints a line per seed."""
 PROFILE = click.option(
@@ -40,7 +42,10 @@ def run(*, first: int, count: int, profile: str, jobs: int, real_signatures: boo
     silence()
     chosen = Profile(profile)
 
-    def on_result(result: Result) -> None:
+    def on_result(result: Result, so_far: Summary) -> None:
+        if so_far.seeds % SAVED_SEEDS == 0 and json_file is not None:
+            json_file.write_text(json.dumps(so_far.to_json(), indent=1) + "\n")
+            click.echo(f"{so_far.seeds:,} seeds, {so_far.events:,} events, {len(so_far.failed)} violations")
         if count <= VERBOSE_SEEDS:
             click.echo(f"seed {result.seed}: {result.plan}\n  digest {result.digest} height {result.height}")
         if result.violation is not None:

@@ -108,7 +108,7 @@ def run_campaign(
     *,
     jobs: int = 1,
     are_signatures_real: bool = False,
-    on_result: Callable[[Result], None] = lambda _result: None,
+    on_result: Callable[[Result, Summary], None] = lambda _result, _so_far: None,
 ) -> Summary:
     """Runs seeds, in their order whatever the number of processes."""
     summary = Summary(profile=profile.value)
@@ -116,7 +116,7 @@ def run_campaign(
     for result in _results(seeds, profile, jobs, are_signatures_real=are_signatures_real):
         summary.add(result)
         summary.seconds = round(time.monotonic() - started, 1)
-        on_result(result)
+        on_result(result, summary)
     return summary
 
 
