@@ -17,7 +17,16 @@ import click
 from tests.mutants.mutant import Mutant, Mutator
 from tests.mutants.table import MUTANTS
 
-MOST_SEEDS = {"core": 1_000, "full": 100, "thirds": 300, "caught": 50, "heir": 1_000, "logs": 300, "storm": 100}
+MOST_SEEDS = {
+    "core": 1_000,
+    "full": 100,
+    "thirds": 300,
+    "caught": 50,
+    "heir": 1_000,
+    "logs": 300,
+    "storm": 100,
+    "lies": 200,
+}
 LINE_CHARACTERS = 110
 
 

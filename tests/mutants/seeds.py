@@ -20,7 +20,9 @@ def violation_of(seed: int, profile: str) -> str | None:
     if profile in list(Profile):
         return run_seed(seed, Profile(profile)).violation
     try:
-        return {"thirds": _thirds, "caught": _caught, "heir": _heir, "logs": _logs, "storm": _storm}[profile](seed)
+        return {"thirds": _thirds, "caught": _caught, "heir": _heir, "logs": _logs, "storm": _storm, "lies": _lies}[
+            profile
+        ](seed)
     except Exception as error:  # noqa: BLE001 (whatever the mutant raises)
         return f"{type(error).__name__}: {error}"
 
@@ -55,6 +57,14 @@ def _logs(seed: int) -> str | None:
     )
     plan = draw_plan(seed, Profile.CORE)
     run_plan(replace(plan, adversaries=(), faults=crashes, log_file_size_bytes=1_000, duration_ms=4_000))
+    return None
+
+
+def _lies(seed: int) -> str | None:
+    """Four validators with transactions to lie about, and one that lies in most of the views it leads."""
+    plan = draw_plan(seed, Profile.FULL)
+    liars = ((seed % 4, "lying_proposer"),)
+    run_plan(replace(plan, powers=(1,) * 4, joiners=0, adversaries=liars, faults=(), drop_percent=0, delays_ms=(1, 20)))
     return None
 
 

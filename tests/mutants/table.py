@@ -376,7 +376,7 @@ MUTANTS = (
         "nonce_not_compared",
         "a transaction is in the chain once",
         (Edit("node.execution.transaction", "if transaction.nonce < account.nonce:", "if False:"),),
-        profile="full",
+        profile="lies",
     ),
     Mutant(
         "proposed_body_not_compared",
@@ -386,6 +386,19 @@ MUTANTS = (
                 PROPOSAL, "        if block.transactions_root() != header.transactions_root:\n", "        if False:\n"
             ),
             Edit(BLOCK, "    if header.transactions_root != block.transactions_root():\n", "    if False:\n"),
+        ),
+        equivalent="Only the leader's own signature brings a proposal's body, and a body that is not its header's executes "
+        "to other receipts or holds a bad transaction: the block is refused all the same, for another reason.",
+    ),
+    Mutant(
+        "fetched_body_not_compared",
+        "9: a body that is not its header's is the sender's fault, never the block's",
+        (
+            Edit(
+                "node.replica",
+                "        if message.block.transactions_root() != message.block.header.transactions_root:\n",
+                "        if False:\n",
+            ),
         ),
     ),
     Mutant(
@@ -412,7 +425,7 @@ MUTANTS = (
             Edit(
                 "node.state.store",
                 "        self._store.write(changes)\n",
-                "        self._store.write({key: value for key, value in changes.items() if key != _TIP_KEY})\n        self._store.write({_TIP_KEY: changes[_TIP_KEY]})\n",
+                "        self._store.write({key: value for key, value in changes.items() if key != TIP_KEY})\n        self._store.write({TIP_KEY: changes[TIP_KEY]})\n",
             ),
         ),
     ),
@@ -423,7 +436,7 @@ MUTANTS = (
             Edit(
                 PROPOSAL,
                 "        self._executed[block_id] = executed\n        return executed\n",
-                "        self._executed[block_id] = executed\n        if executed.layer.base is self._state:\n            self._commit(executed, None, None)\n        return executed\n",
+                "        self._executed[block_id] = executed\n        if executed.layer.base is self._state:\n            self._commit([executed], None, None)\n        return executed\n",
             ),
         ),
     ),

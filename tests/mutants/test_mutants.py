@@ -53,6 +53,6 @@ def test_mutant_that_nothing_can_catch_is_reported_with_its_reason() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ["heir", "logs", "storm", "thirds", "caught"])
+@pytest.mark.parametrize("profile", ["heir", "logs", "storm", "thirds", "caught", "lies"])
 def test_seeds_drawn_for_mutants_find_nothing_wrong_with_the_code_as_it_is(profile) -> None:
     assert [found for seed in range(25) if (found := violation_of(seed, profile)) is not None] == []

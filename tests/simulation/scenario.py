@@ -275,8 +275,7 @@ class _Scenario:
 
     def _quorum(self, draw: random.Random, able: list[int]) -> tuple[int, ...]:
         """A bare quorum of the set that votes now, which is one too whatever of the changes is decided meanwhile."""
-        best = max(self.world.honest(), key=lambda node: self.invariants.heights[node.name])
-        state = StateStore(best.disk.store)
+        state = max((StateStore(node.disk.store) for node in self.world.honest()), key=lambda each: each.tip.height)
         operators = {operator_key(index).address: index for index in range(len(self.plan.powers) + self.plan.joiners)}
         now = {operators[each.operator]: each.power for each in GOVERNING.get(state).validators.validators}
         members = [index for index in able if index in now]

@@ -14,6 +14,7 @@ from consensus import effects as out
 from consensus.effects import Effect
 from consensus.inputs import Input
 from consensus.types import Statement, Vote, VoteKind
+from node.execution.transaction import Candidate, read_transaction
 from node.p2p.messages import BlockProposal
 from node.primitives.crypto import PrivateKey
 from node.proposal import ParentPending
@@ -93,13 +94,12 @@ class LyingProposer:
             parent_view=parent_view,
             now_ms=replica.host.wall_ms(),
             proposer=self._key.address,
-            select=lambda _parent: (),
+            select=lambda _parent: _past(replica) if lie == "again" else (),
             on_rejected=lambda _candidate, _error: None,
         )
         body = executed.block
-        if lie == "again":
-            past = replica.blocks.block(tree.tip.height)
-            body = replace(body, transactions=past.transactions if past is not None else ())
+        if lie == "again" and not body.transactions:  # its own ledger refuses them: so be it
+            body = replace(body, transactions=tuple(each.data for each in _past(replica)))
         block = _falsified(body, lie, replica.host.wall_ms(), effect.view)
         statement = Statement(kind=VoteKind.NOTARIZE, epoch=effect.epoch, view=effect.view, block_id=block.header.id())
         signature = self._key.sign(vote_digest(replica.genesis_hash, statement))
@@ -113,6 +113,12 @@ class LyingProposer:
         fewest = len(peers) if lie == "skip_views" else 1
         for peer in self._random.sample(peers, self._random.randint(fewest, len(peers))):
             replica.host.send(peer, message)
+
+
+def _past(replica: Replica) -> Sequence[Candidate]:
+    """What is final already."""
+    past = replica.blocks.block(replica.tree.tip.height)
+    return [read_transaction(data, replica.genesis_hash) for data in past.transactions] if past is not None else []
 
 
 def _brother(replica: Replica, block_id: bytes) -> bytes:

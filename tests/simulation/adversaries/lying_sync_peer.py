@@ -46,12 +46,18 @@ class LyingSyncPeer:
 
     def _sync(self, response: SyncResponse) -> SyncResponse:
         blocks = response.blocks
-        lie = self._random.choice(("gap", "body", "certificate", "short"))
+        lie = self._random.choice(("gap", "body", "certificate", "short", "forged"))
         if lie == "gap" and len(blocks) > 1:
             return replace(response, blocks=blocks[1:])
         if lie == "body":
             last = replace(blocks[-1], transactions=(*blocks[-1].transactions, b"\x01"))
             return replace(response, blocks=(*blocks[:-1], last))
+        if lie == "forged":
+            header = replace(blocks[-1].header, time_ms=blocks[-1].header.time_ms + 1)
+            statement = replace(response.certificate.statement, block_id=header.id())
+            other = replace(blocks[-1], header=header)
+            certificate = replace(response.certificate, statement=statement)
+            return replace(response, blocks=(*blocks[:-1], other), certificate=certificate)
         if lie == "short":
             return replace(response, certificate=self._weak(response.certificate))
         stale = [each for each in self._seen if each.statement.kind is VoteKind.FINALIZE]
