@@ -114,7 +114,10 @@ class LevelStore:
                     batch.put(key, value)
             batch.write()
         except self._error as error:
-            self._failure = f"cannot write the store: {error}. Make room on the disk and start again."
+            self._failure = (
+                f"cannot write the store in {self._directory}: {error}. Make room on the disk and start again; "
+                f"if it is damaged, move it away and let the node sync again."
+            )
             raise StorageError(self._failure) from error
 
     def iterate(self, start: bytes, stop: bytes, *, is_reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:

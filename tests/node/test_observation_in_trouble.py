@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from tests.factories import make_chain
+from tests.factories import make_chain, make_key
+from tests.simulation.adversaries.withholder import withholder
 from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
@@ -13,13 +16,15 @@ SEEDS = range(7, 19)
 
 
 def observe(seed: int) -> int:
-    """A lossy network of seven, one of which is gone. Returns how many certificates were repaired."""
+    """A lossy network of seven: one is gone, one keeps its proofs. Returns how many certificates were repaired."""
     print(f"SEED={seed}")
     world = World(make_chain(powers=(1,) * 7), seed, Invariants())
     for index in range(7):
-        world.add_node(index)
+        keeps_proofs = withholder(make_key(f"consensus {index}"), random.Random(seed)) if index == 1 else None
+        world.add_node(index, behaviour=keeps_proofs)
     for name in sorted(world.nodes):
         world.start(name)
+    world.links.delays_ms = (1, 20)
     world.run(2_000)
     world.crash("v0")
     world.links.drop_percent = 45
@@ -28,7 +33,7 @@ def observe(seed: int) -> int:
     world.run(15_000)
     repaired = 0
     for name, node in sorted(world.nodes.items()):
-        if name == "v0":
+        if name in ("v0", "v1"):
             continue
         assert node.replica is not None
         core, engine = node.replica.engine.core, node.replica.engine
