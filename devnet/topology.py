@@ -28,7 +28,7 @@ from node.config import (
 )
 from node.primitives.address import format_address
 from node.primitives.amount import UNITS_PER_OPEN
-from node.primitives.crypto import PrivateKey, make_node_certificate
+from node.primitives.crypto import PrivateKey, address_of, make_node_certificate
 from node.types.block import PROTOCOL_VERSION
 from node.types.genesis import EngineEntry, Genesis, GenesisAccount, GenesisValidator, Role
 from node.types.parameters import Parameters
@@ -260,7 +260,8 @@ def _make(directory: Path, bench_accounts: int, places: Sequence[Place]) -> None
         home = Home(directory / f"node{index + 1}")
         save_genesis(home.path / GENESIS_FILE, genesis)
         log = FileLog(home.data / "log", genesis.hash())
-        log.append([Born(genesis_hash=genesis.hash())])
+        validator = address_of(validators[index].consensus_key)
+        log.append([Born(genesis_hash=genesis.hash(), validator=validator)])
         log.close()
     content = {
         "accounts": {name: key.seed.hex() for name, key in accounts.items()},

@@ -147,6 +147,8 @@ class Engine:
         self._delivering: Waiting[Certificate] | None = None
         self._proposed: dict[int, bytes] = {}
         """Blocks whose bodies nobody asked for, by the view they were proposed in."""
+        self._later_certificates: dict[int, list[Certificate]] = {}
+        """What the log holds of epochs that the state, put back, has not reached yet."""
         self._may_be_early = may_be_early
         self._early = Early()
         self._fetched = (0, 0)
@@ -339,7 +341,8 @@ class Engine:
             case out.AskStatus():
                 self._outbox.append((None, StatusRequest()))
             case out.StoreRecovery(epoch=epoch, view=view):
-                self._entries.append(Recovered(epoch=epoch, view=view))
+                assert self._signer is not None, "only a validator recovers"
+                self._entries.append(Recovered(epoch=epoch, view=view, validator=self._signer.id))
                 self._must_sync = True
             case out.WakeAt(at_ms=at_ms):
                 self._cancel_wake()
@@ -506,10 +509,11 @@ class Engine:
         self._proposed = {}
         position = _position(governing, Final(view=0, block_id=last.block_id), last.block.header.view)
         votes = self._signer.votes_since(position.epoch, 0) if self._signer is not None else ()
+        logged = self._later_certificates.pop(position.epoch, ())
         if votes:  # the state was rolled back or replaced, the log was not: what was signed in the epoch still counts
             recovered, is_log_lost = self.core.recovered, self.core.is_log_lost
             self.core = Simplex(self._signer.id if self._signer else None, position, is_log_lost=is_log_lost)
-            self.core.restore(votes, (), recovered)
+            self.core.restore(votes, logged, recovered)
             self._inputs.appendleft(on.Start())
             self._run()
             return
@@ -606,12 +610,12 @@ class Engine:
         votes = self._signer.votes_since(self.core.epoch, from_view) if self._signer is not None else ()
         certificates = self.core.retained_certificates()
         bodies = [block for each in sorted(self._logged_bodies) if (block := self._tree.body(each)) is not None]
-        entries: list[LogEntry] = [
-            Born(genesis_hash=self._genesis_hash),
-            Forgotten(epoch=self.core.epoch, view=self.core.final.view),
-        ]
-        if self.core.recovered is not None:
-            entries.append(Recovered(epoch=self.core.recovered[0], view=self.core.recovered[1]))
+        entries: list[LogEntry] = [Forgotten(epoch=self.core.epoch, view=self.core.final.view)]
+        if self._signer is not None:  # whose log is whole: a node without a key knows nothing of any key
+            entries.append(Born(genesis_hash=self._genesis_hash, validator=self._signer.id))
+            if self.core.recovered is not None:
+                epoch, view = self.core.recovered
+                entries.append(Recovered(epoch=epoch, view=view, validator=self._signer.id))
         entries.extend(BodyHeld(block=block) for block in bodies)
         entries.extend(CertificateSeen(certificate=certificate) for certificate in certificates)
         entries.extend(VoteCast(vote=vote) for vote in votes)
@@ -630,6 +634,9 @@ class Engine:
         floor = recalled.signing_floor(self.core.epoch, self.core.final.view)
         if floor != recalled.recovered:
             log.warning("state_behind_log", epoch=self.core.epoch, hint="nothing is signed before it has caught up")
+        for certificate in recalled.certificates:
+            if certificate.statement.epoch > self.core.epoch:
+                self._later_certificates.setdefault(certificate.statement.epoch, []).append(certificate)
         self.core.restore(recalled.votes, recalled.certificates, floor)
 
     def _stop(self, why: str) -> None:

@@ -44,19 +44,21 @@ def recall(entries: Iterable[LogEntry], me: bytes | None) -> Recall:
     """Reads a log's entries, oldest first; `me` is the validator, if this node is one."""
     found = Recall()
     for entry in entries:
-        found.is_known = found.is_known or isinstance(entry, Born | VoteCast | Recovered)
         match entry:
             case VoteCast(vote=vote):
                 if vote.validator == me:
                     found.votes.append(vote)
+                    found.is_known = True
             case CertificateSeen(certificate=certificate):
                 found.certificates.append(certificate)
             case BodyHeld(block=block):
                 found.bodies.append(block)
-            case Recovered(epoch=epoch, view=view):
-                found.recovered = (epoch, view)
+            case Recovered(epoch=epoch, view=view, validator=validator):
+                if validator == me:
+                    found.recovered = (epoch, view)
+                    found.is_known = True
             case Forgotten(epoch=epoch, view=view):
                 found.forgotten = (epoch, view)
-            case Born():
-                pass
+            case Born(validator=validator):
+                found.is_known = found.is_known or validator == me
     return found

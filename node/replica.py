@@ -76,6 +76,7 @@ from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher
+from node.types.block import Header
 from node.types.epoch import EpochEnd
 from node.types.genesis import Genesis
 from node.types.validator import NodeEntry, node_id_of
@@ -590,12 +591,16 @@ class Replica:
             if certificate is not None:
                 return Final(view=certificate.statement.view, block_id=certificate.statement.block_id)
             height -= 1
-        header = self.blocks.header(governing.first_height - 1)
-        assert header is not None, "an epoch starts on a final block"
-        return Final(view=0, block_id=header.id())
+        return Final(view=0, block_id=self._epoch_parent().id())
 
     def _parent_view(self) -> int:
         """The view in which the last block of the epoch before was first proposed."""
-        header = self.blocks.header(GOVERNING.get(self.state).first_height - 1)
+        return self._epoch_parent().view
+
+    def _epoch_parent(self) -> Header:
+        """The last block of the epoch before; its body may be pruned, what ended the epoch is not."""
+        governing = GOVERNING.get(self.state)
+        end = self.blocks.epoch_end(governing.epoch - 1)
+        header = end.header if end is not None else self.blocks.header(governing.first_height - 1)
         assert header is not None, "an epoch starts on a final block"
-        return header.view
+        return header

@@ -20,12 +20,13 @@ from node.modules.validators import GOVERNING, REGISTRY
 from node.primitives.codec import encode
 from node.primitives.crypto import sha256
 from node.primitives.merkle import merkle_root
+from node.recall import recall
 from node.state import tree
 from node.state.store import StateStore
 from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore, LevelStore
 from node.storage.schema import Column, Meta, column_key
-from node.storage.wal import Born, LogPosition, Recovered, VoteCast, log_files, read_log_file
+from node.storage.wal import LogPosition, VoteCast, log_files, read_log_file
 from node.types.block import Block
 
 SAMPLED_BLOCKS = 64
@@ -52,7 +53,8 @@ def shadow_of(directory: Path) -> Iterator[LevelStore]:
 
 def check_log(home: Home, genesis_hash: bytes, noted: LogPosition | None) -> Iterator[Finding]:
     """The write-ahead log, with the reader that the node starts with."""
-    is_validator = (home.path / CONSENSUS_KEY_FILE).exists()
+    key = home.load_key(CONSENSUS_KEY_FILE)
+    is_validator = key is not None
     files = log_files(home.data / "log")
     if not files:
         if is_validator:
@@ -73,7 +75,7 @@ def check_log(home: Home, genesis_hash: bytes, noted: LogPosition | None) -> Ite
         yield warn("log", f"its last {torn_bytes} bytes are torn", "nothing to do: the node cuts them off")
     if len(files) > 1:
         yield ok("log", f"{len(files) - 1} older files are left over from a crash; the node removes them")
-    if is_validator and not any(isinstance(each, Born | VoteCast | Recovered) for each in entries):
+    if key is not None and not recall(entries, key.address).is_known:
         yield warn("log", "it holds no sign of this validator", "it signs nothing until a quorum told where it stands")
     if noted is not None and position < noted:
         advice = "never start a validator from an old copy of its log; it will ask the others where they stand first"

@@ -210,9 +210,11 @@ def _adopt_genesis(place: Home, source: Path, *, is_new_chain: bool) -> None:
         raise ConfigError(
             f"{place.data / 'state'} is there: this node ran before, so --new-chain is not for it. Start it without"
         )
+    if key is None:  # it will never sign
+        return
     log = FileLog(place.data / "log", found.hash())
     if not log.replay():
-        log.append([Born(genesis_hash=found.hash())])
+        log.append([Born(genesis_hash=found.hash(), validator=key.address)])
     log.close()
 
 

@@ -31,7 +31,7 @@ import structlog
 from consensus.types import Certificate, Epoch, View, Vote
 from node.errors import MessageRejected, StorageError
 from node.primitives.codec import decode, encode
-from node.primitives.crypto import Hash
+from node.primitives.crypto import Address, Hash
 from node.types.block import Block
 
 MAGIC = b"OLLOG002"
@@ -61,6 +61,8 @@ class Born:
 
     genesis_hash: Hash
     """The chain."""
+    validator: Address
+    """The key's address: a log that was born for another key says nothing of this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,8 @@ class Recovered:
     """The epoch."""
     view: View
     """Nothing is signed in views of it up to this one."""
+    validator: Address
+    """Whose votes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ class MemoryLog:
 def be_born(home: Home, chain: Chain) -> None:
     """A new validator's directory."""
     log = FileLog(home.data / "log", chain.genesis_hash)
-    log.append([Born(genesis_hash=chain.genesis_hash)])
+    log.append([Born(genesis_hash=chain.genesis_hash, validator=chain.consensus_keys[0].address)])
     log.close()
     Mirror(home.data / "log", home.mirror).note_all()
 
@@ -81,7 +81,7 @@ class LocalNode:
             genesis=chain.genesis,
             store=self.store,
             blob_store=self.blob_store,
-            wal=MemoryLog([Born(genesis_hash=chain.genesis_hash)]),
+            wal=MemoryLog([Born(genesis_hash=chain.genesis_hash, validator=chain.consensus_keys[index].address)]),
             consensus_key=chain.consensus_keys[index],
             host=CrashHost(self, world.peers_of(index)),
         )

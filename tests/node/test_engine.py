@@ -459,3 +459,20 @@ def test_vote_whose_append_failed_never_leaves(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(StorageError, match="no room"):
             stage.engine.flush()
     assert sent == []
+
+
+def test_key_that_moves_to_a_node_whose_log_is_not_its_own_signs_nothing_before_others_spoke() -> None:
+    stage = Stage(running=3)
+    node, key = stage.world.nodes["v3"], stage.world.nodes["v3"].key
+    node.key = None  # it only follows; its log was born for its key all the same
+    node.disk.log.put_back((1, b""))
+    stage.world.start("v3")
+    stage.world.run(3_000)
+    stage.world.crash("v3")
+    node.key = key
+    replica = stage.world.start("v3")
+    assert replica is not None
+    assert replica.engine.core.is_log_lost
+    stage.world.run(3_000)
+    kinds = [type(entry) for entry in node.disk.log.entries]
+    assert kinds.index(Recovered) < kinds.index(VoteCast)

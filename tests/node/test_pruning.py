@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from devnet.generate import Generator
 from node.beginning import open_ledger
 from node.pruning import LEAST_SLACK_HEIGHTS, Pruner, prune
 from node.storage.blocks import BlockStore
 from node.storage.kv import LevelStore, MemoryStore
 from node.types.parameters import Parameters
+from tests.factories import make_chain
+from tests.node.ledger import Shelf
+from tests.node.mesh import Mesh
 from tests.node.test_snapshot import generate
 
 PARAMETERS = Parameters(delta_ms=100, epoch_length_heights=50)
@@ -98,3 +102,16 @@ def test_blocks_since_the_newest_snapshot_stay_for_whoever_joins_by_it() -> None
     newest = 600
     pruner.on_final(1_000)
     assert (runs, generator.blocks.lowest_height) == ([1], 601)
+
+
+def test_node_starts_again_wherever_in_the_epoch_its_blocks_were_pruned(tmp_path: Path) -> None:
+    chain = make_chain(users=1, parameters=Parameters(delta_ms=100, epoch_length_heights=8))
+    member = Mesh(chain, tmp_path).add(MemoryStore())
+    generator = Generator(chain.genesis, chain.consensus_keys, member.store, Shelf())
+    for _ in range(43):
+        generator.add_block()
+    for lowest in (40, 41, 42):  # the epoch stands on 40
+        prune(member.store, lowest)
+        member.start()
+        member.end()
+    assert BlockStore(member.store).block(40) is None

@@ -22,13 +22,13 @@ def vote(epoch: int, view: int, who: bytes = ME) -> Vote:
 def test_entries_are_told_apart_and_votes_of_another_key_are_left_out() -> None:
     certificate, block = sample(CertificateSeen).certificate, sample(Block)
     entries: list[LogEntry] = [
-        Born(genesis_hash=sha256(b"chain")),
+        Born(genesis_hash=sha256(b"chain"), validator=ME),
         Forgotten(epoch=2, view=7),
         VoteCast(vote=vote(2, 8)),
         VoteCast(vote=vote(2, 9, OTHER)),
         CertificateSeen(certificate=certificate),
         BodyHeld(block=block),
-        Recovered(epoch=2, view=9),
+        Recovered(epoch=2, view=9, validator=ME),
     ]
     assert recall(entries, ME) == Recall(
         votes=[vote(2, 8)],
@@ -39,6 +39,17 @@ def test_entries_are_told_apart_and_votes_of_another_key_are_left_out() -> None:
         is_known=True,
     )
     assert recall([CertificateSeen(certificate=certificate)], ME).is_known is False
+
+
+def test_log_of_another_key_says_nothing_of_where_this_one_signed() -> None:
+    entries: list[LogEntry] = [
+        Born(genesis_hash=sha256(b"chain"), validator=OTHER),
+        Recovered(epoch=2, view=9, validator=OTHER),
+        VoteCast(vote=vote(2, 10, OTHER)),
+    ]
+    found = recall(entries, ME)
+    assert (found.is_known, found.recovered, found.votes) == (False, None, [])
+    assert recall(entries, OTHER).is_known is True
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_validator_that_was_rolled_back_into_an_earlier_epoch_comes_back_and_sig
     for index in range(4):
         member = mesh.add(key=chain.consensus_keys[index])
         log = FileLog(member.directory / "log", chain.genesis_hash)
-        log.append([Born(genesis_hash=chain.genesis_hash)])
+        log.append([Born(genesis_hash=chain.genesis_hash, validator=chain.consensus_keys[index].address)])
         log.close()
     for member in mesh.members:
         member.start()

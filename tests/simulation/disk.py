@@ -151,11 +151,11 @@ class SimLog:
 class Disk:
     """One node's disk."""
 
-    def __init__(self, genesis_hash: bytes) -> None:
+    def __init__(self, genesis_hash: bytes, validator: bytes) -> None:
         self.fuse = Fuse()
         self.store = SimStore(self.fuse)
         self.blobs = SimStore(self.fuse)
-        self.log = SimLog(self.fuse, [Born(genesis_hash=genesis_hash)])
+        self.log = SimLog(self.fuse, [Born(genesis_hash=genesis_hash, validator=validator)])
 
     def wipe(self) -> None:
         """Everything is gone."""

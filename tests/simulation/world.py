@@ -17,7 +17,15 @@ from consensus.evidence import Evidence
 from node.errors import MessageRejected, TransactionRejected
 from node.intake import Signed
 from node.modules.validators import Registry
-from node.p2p.messages import Message, decode_message, encode_message
+from node.p2p.messages import (
+    BlobResponse,
+    BlockResponse,
+    Message,
+    Status,
+    SyncResponse,
+    decode_message,
+    encode_message,
+)
 from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.replica import TICK_MS, FinalBlock, Replica
 from node.storage.wal import LogEntry
@@ -28,6 +36,10 @@ from tests.simulation.disk import Crash, Disk
 from tests.simulation.words import describe
 
 START_WALL_MS = 1_800_000_000_000
+ANSWERS = (BlockResponse, SyncResponse, BlobResponse, Status)
+"""As many as somebody asks for: the network's allowances bound them."""
+MOST_EVENTS_PER_MS = 50
+"""More than any network here has use for."""
 VERIFY_MS = 1
 COMPUTE_MS = 20
 ASIDE_MS = 1
@@ -79,7 +91,7 @@ class SimHost:
         self.stopped: str | None = None
         self.penalties: list[str] = []
         self.sent = 0
-        """Messages sent since the world began; one to all counts once."""
+        """Messages sent since the world began, answers left out; one to all counts once."""
 
     def wall_ms(self) -> int:
         return START_WALL_MS + self.world.now_ms + self.clock_offset_ms
@@ -183,12 +195,13 @@ class World:
         """A node with the keys of an index; a second one of the same index is its twin. A behaviour is Byzantine."""
         name = name or f"v{index}"
         peer_id = node_id_of(f"certificate {index}".encode())
+        key = make_key(f"consensus {index}")
         node = SimNode(
             name=name,
             index=index,
-            key=make_key(f"consensus {index}"),
+            key=key,
             host=SimHost(self, name, peer_id, behaviour or HONEST),
-            disk=Disk(self.chain.genesis_hash),
+            disk=Disk(self.chain.genesis_hash, key.address),
             is_honest=behaviour is None,
         )
         node.disk.log.on_append = lambda entries: self.watcher.on_logged(node, entries)
@@ -261,6 +274,8 @@ class World:
             node = self.nodes[name]
             if node.incarnation == incarnation:
                 self.events += 1
+                if self.events % MOST_EVENTS_PER_MS == 0 and self.events > MOST_EVENTS_PER_MS * (self.now_ms + 1_000):
+                    raise AssertionError(f"{self.events} events in {self.now_ms} ms: somebody answers for ever")
                 self._turn(node, callback)
         self.now_ms = until_ms
 
@@ -294,7 +309,7 @@ class World:
     def transmit(self, sender: SimHost, peers: Sequence[bytes], message: Message) -> None:
         """Carries a message to some peers, or loses it."""
         node = self.nodes[sender.name]
-        sender.sent += 1
+        sender.sent += not isinstance(message, ANSWERS)
         self.watcher.on_sent(node, message)
         self.trace(sender.name, "sends to all" if len(peers) > 1 else "sends", describe(message))
         for peer in peers:

@@ -73,7 +73,7 @@ class Node:
         self.chain = chain
         self.disk = disk or Disk()
         if not self.disk.log.entries:
-            self.disk.log.append([Born(genesis_hash=chain.genesis_hash)])
+            self.disk.log.append([Born(genesis_hash=chain.genesis_hash, validator=chain.consensus_keys[0].address)])
         self.stopped: str | None = None
         self.registry: Registry | None = None
         self.is_verifying = True

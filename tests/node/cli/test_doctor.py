@@ -62,7 +62,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_genesis(home.path / "genesis.json", genesis)
     home.save_config(Config(p2p=P2pConfig(port=free_port()), api=ApiConfig(port=free_port())))
     log = FileLog(home.data / "log", genesis.hash())
-    log.append([Born(genesis_hash=genesis.hash())])
+    log.append([Born(genesis_hash=genesis.hash(), validator=chain.consensus_keys[0].address)])
     store = LevelStore(home.data / "state")
     state = open_ledger(store, genesis)
     parent = genesis_block(genesis, state.root).header

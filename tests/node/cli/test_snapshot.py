@@ -23,7 +23,7 @@ def make_home(path: Path, chain: Chain) -> Home:
     home.save_config(Config())
     save_genesis(path / "genesis.json", chain.genesis)
     log = FileLog(home.data / "log", chain.genesis_hash)
-    log.append([Born(genesis_hash=chain.genesis_hash)])
+    log.append([Born(genesis_hash=chain.genesis_hash, validator=chain.consensus_keys[0].address)])
     log.close()
     return home
 

@@ -231,7 +231,10 @@ def test_after_a_failed_write_nothing_is_written_any_more(tmp_path: Path) -> Non
             raise store._error("No space left on device")
 
     database, store._db = store._db, Full()
-    sentence = "cannot write the store: No space left on device. Make room on the disk and start again."
+    sentence = (
+        f"cannot write the store in {tmp_path / 'db'}: No space left on device. Make room on the disk and start again; "
+        "if it is damaged, move it away and let the node sync again."
+    )
     with pytest.raises(StorageError) as caught:
         store.write({b"a": b"2"})
     store._db = database

@@ -44,7 +44,7 @@ def certificate(view: int) -> CertificateSeen:
     return CertificateSeen(certificate=Certificate(statement=statement, signatures=signatures))
 
 
-BORN = Born(genesis_hash=GENESIS_HASH)
+BORN = Born(genesis_hash=GENESIS_HASH, validator=bytes(20))
 RECORDS: list[list[LogEntry]] = [[BORN], [nullify(1), certificate(1)], [BodyHeld(block=sample(Block)), nullify(2)]]
 
 
@@ -375,6 +375,6 @@ def test_a_copy_put_back_and_a_log_made_anew_are_behind_the_position_of_the_log(
 
 
 def test_what_a_recovery_left_open_and_what_was_let_go_of_are_replayed(tmp_path: Path) -> None:
-    entries: list[LogEntry] = [Forgotten(epoch=2, view=4), Recovered(epoch=3, view=9), nullify(10)]
+    entries: list[LogEntry] = [Forgotten(epoch=2, view=4), Recovered(epoch=3, view=9, validator=bytes(20)), nullify(10)]
     write(tmp_path, [entries])
     assert read(tmp_path) == entries
