@@ -109,6 +109,10 @@ class Needs:
         """Starts whatever a judgement waits for; returns what tells whether it has come."""
         match pending:
             case ParentPending(block_id=missing_id):
+                if self._tree.has_body(
+                    missing_id
+                ):  # a final block below the last one: nothing can stand on it any more
+                    return _never
                 self._source.want_block(missing_id, leader)
                 return lambda: self._tree.has_body(missing_id)
             case BlobsPending(hashes=hashes):
@@ -194,3 +198,7 @@ def _size_bytes(message: EarlyMessage) -> int:
             return 3_000 + proofs + sum(64 + len(data) for data in block.transactions)
         case _:
             assert_never(message)
+
+
+def _never() -> bool:
+    return False

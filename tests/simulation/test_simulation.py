@@ -48,9 +48,16 @@ def test_core_faults_never_split_the_chain_and_a_healed_quorum_goes_on(seed: int
     run_seed(seed, Profile.CORE)
 
 
-@pytest.mark.parametrize("seed", SMALL_SEEDS)
+@pytest.mark.parametrize("seed", FAILED_ONCE = (3860, 15959, 24179)
+"""A store that crashed before its first block; two in which a block was asked for again and again, for ever."""
+SMALL_SEEDS)
 def test_faults_never_split_the_chain_and_healing_makes_every_transaction_final_once(seed: int) -> None:
     run_seed(seed, Profile.FULL)
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_seed_that_once_failed_holds(seed: int) -> None:
+    run_seed(seed, Profile.CORE)
 
 
 @pytest.mark.slow
