@@ -23,6 +23,8 @@ from tests.simulation.shrink import shrink
 
 CORE_CHUNKS = range(0, 500, 50)
 FULL_CHUNKS = range(0, 20, 5)
+FAILED_ONCE = (3860, 15959, 24179)
+"""A store that crashed before its first block; two in which a block was asked for again and again, for ever."""
 SMALL_SEEDS = [seed for seed in range(40) if len(draw_plan(seed, Profile.FULL).powers) == 4][:2]
 """Whose networks are quick to run."""
 
@@ -48,9 +50,7 @@ def test_core_faults_never_split_the_chain_and_a_healed_quorum_goes_on(seed: int
     run_seed(seed, Profile.CORE)
 
 
-@pytest.mark.parametrize("seed", FAILED_ONCE = (3860, 15959, 24179)
-"""A store that crashed before its first block; two in which a block was asked for again and again, for ever."""
-SMALL_SEEDS)
+@pytest.mark.parametrize("seed", SMALL_SEEDS)
 def test_faults_never_split_the_chain_and_healing_makes_every_transaction_final_once(seed: int) -> None:
     run_seed(seed, Profile.FULL)
 
