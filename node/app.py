@@ -127,7 +127,9 @@ class App:
             anchor = Anchor(storage.trusted_height, bytes.fromhex(storage.trusted_block_id))
         shelf = SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY)
         restore_incoming(shelf, self._store, BlobStore(self._blob_store), genesis, anchor)
-        self._snapshots = SnapshotMaker(self._store, shelf, storage.snapshot_interval_heights, self.run_aside)
+        self._snapshots = SnapshotMaker(
+            self._store, shelf, storage.snapshot_interval_heights, self.run_aside, genesis.epoch
+        )
         needed = self._snapshots.lowest_needed_height
         self._pruner = Pruner(self._store, storage.keep_heights, self.run_aside, needed)
         self.replica = Replica(

@@ -76,12 +76,15 @@ class Range:
 class SnapshotMaker:
     """Makes the snapshots of one node while it runs."""
 
-    def __init__(self, store: KeyValueStore, shelf: SnapshotShelf, interval_heights: int, run_aside: RunAside) -> None:
-        """`interval_heights` 0 makes none."""
+    def __init__(
+        self, store: KeyValueStore, shelf: SnapshotShelf, interval_heights: int, run_aside: RunAside, first_epoch: int
+    ) -> None:
+        """`interval_heights` 0 makes none; `first_epoch` is the genesis' one."""
         self._store = store
         self._shelf = shelf
         self._interval_heights = interval_heights
         self._run_aside = run_aside
+        self._first_epoch = first_epoch
         self._is_making = False
         self._is_stopped = False
         self._newest_height = max((each.manifest.header.height for _, each in shelf.all()), default=0)
@@ -108,7 +111,7 @@ class SnapshotMaker:
 
         def make() -> None:
             try:
-                make_snapshot(self._shelf, frozen, header, certificate, lambda: self._is_stopped)
+                make_snapshot(self._shelf, frozen, header, certificate, self._first_epoch, lambda: self._is_stopped)
                 self._shelf.keep_newest()
                 self._newest_height = header.height
                 log.info("snapshot_made", height=header.height)
@@ -137,9 +140,12 @@ def make_snapshot(
     frozen: Frozen,
     header: Header,
     certificate: Certificate,
+    first_epoch: int,
     is_cancelled: IsCancelled = lambda: False,
 ) -> SnapshotDirectory:
     """Writes the snapshot of a directly finalised block whose state `frozen` is. Touches nothing else.
+
+    `first_epoch` is the genesis' one: a chain that continues another has no earlier ends.
 
     Raises: StorageError; CancelledError.
     """
@@ -160,7 +166,7 @@ def make_snapshot(
         entry_count += len(entries)
         first = _next(last)
     is_epoch_end = frozen.get(column_key(Column.EPOCH_END, height_key(header.epoch))) is not None
-    making.save_epochs(epoch_ends(frozen, 1, header.epoch + is_epoch_end))
+    making.save_epochs(epoch_ends(frozen, first_epoch, header.epoch + is_epoch_end))
     manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=entry_count, chunks=tuple(references))
     return shelf.finish(making, Snapshot(manifest=manifest, certificate=certificate))
 

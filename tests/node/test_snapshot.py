@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from devnet.generate import Generator
 from node import snapshot as module
 from node.beginning import open_ledger
+from node.cli.fork_genesis import export_fork
 from node.epochs import Anchor
 from node.errors import MessageRejected, StorageError
 from node.modules.accounts import Transfer
@@ -21,6 +23,7 @@ from node.primitives.codec import decode, encode
 from node.primitives.crypto import sha256
 from node.snapshot import (
     RESTORING_KEY,
+    SnapshotMaker,
     check_manifest,
     epoch_ends,
     make_snapshot,
@@ -74,7 +77,7 @@ def take(generator: Generator, path: Path) -> tuple[SnapshotShelf, SnapshotDirec
     shelf = SnapshotShelf(path)
     certificate = generator.blocks.certificate(generator.tip.height)
     assert certificate is not None
-    return shelf, make_snapshot(shelf, generator.store.freeze(), generator.tip, certificate)
+    return shelf, make_snapshot(shelf, generator.store.freeze(), generator.tip, certificate, first_epoch=1)
 
 
 def restore(directory: SnapshotDirectory, chain: Chain, store: KeyValueStore, anchor: Anchor | None = None) -> None:
@@ -348,9 +351,55 @@ def test_state_as_it_was_is_what_a_snapshot_holds_while_blocks_go_on(tmp_path: P
     generator.add_block(
         [encode(make_transaction(chain, chain.operators[0], Transfer(recipient=bytes(20), amount_units=1), nonce=0))]
     )
-    made = make_snapshot(SnapshotShelf(tmp_path / "snapshots"), frozen, header, certificate)
+    made = make_snapshot(SnapshotShelf(tmp_path / "snapshots"), frozen, header, certificate, first_epoch=1)
     frozen.close()
     store = MemoryStore()
     restore(made, chain, store)
     assert StateStore(store).tip == expected
     generator.store.close()
+
+
+def fork(generator: Generator, chain: Chain) -> tuple[Chain, Generator]:
+    """A chain that continues another with the same validators, each with a new key."""
+    new_keys = [make_key(f"new {number}") for number in range(len(chain.consensus_keys))]
+    validators = [
+        replace(validator, consensus_key=key.public_key)
+        for validator, key in zip(chain.genesis.validators, new_keys, strict=True)
+    ]
+    genesis, values = export_fork(generator.store, chain.genesis, "continued", validators, None)
+    store = MemoryStore()
+    open_ledger(store, genesis, lambda: values)
+    continued = replace(chain, genesis=genesis, genesis_hash=genesis.hash(), consensus_keys=tuple(new_keys))
+    return continued, Generator(genesis, new_keys, store, Shelf())
+
+
+def make_at_epoch_ends(maker: SnapshotMaker, generator: Generator, heights: int) -> None:
+    """Goes on, and says at the end of each epoch that it is one."""
+    for _ in range(heights):
+        generator.add_block()
+        end = generator.blocks.epoch_end(generator.tip.epoch)
+        if end is not None and end.header.height == generator.tip.height:
+            maker.on_epoch_end(end.header, end.certificate)
+
+
+def run_at_once(work: Callable[[], None], on_done: Callable[[], None]) -> None:
+    work()
+    on_done()
+
+
+def test_a_chain_that_continues_another_makes_snapshots_from_its_own_first_epoch_on(tmp_path: Path) -> None:
+    chain, generator = fork(generate(21)[1], make_chain(users=1, parameters=PARAMETERS))
+    assert (chain.genesis.height, chain.genesis.epoch) == (21, 4)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    maker = SnapshotMaker(generator.store, shelf, 8, run_at_once, chain.genesis.epoch)
+    make_at_epoch_ends(maker, generator, 16)
+    assert [snapshot.manifest.header for _, snapshot in shelf.all()] == [
+        generator.tip,
+        generator.blocks.header(generator.tip.height - 8),
+    ]
+    newest = shelf.all()[0][0]
+    assert [end.header.epoch for end in newest.load_epochs()] == [4, 5]
+    assert maker.lowest_needed_height() == generator.tip.height + 1
+    store = MemoryStore()
+    restore(newest, chain, store)
+    assert StateStore(store).tip == generator.state.tip
