@@ -306,6 +306,8 @@ class App:
         if self._tick is not None:
             self.replica.engine.observation.ran_late(self._loop.time() - self._tick.when())
         self.replica.tick()
+        if self.replica.paused_for is not None:
+            self._snapshots.cancel()  # it takes the room that the node waits for
         self._tick = self._loop.call_later(TICK_MS / 1000, self._on_tick)
 
     def _on_hangup(self) -> None:

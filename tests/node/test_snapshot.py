@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from devnet.generate import Generator
 from node import snapshot as module
@@ -403,3 +407,78 @@ def test_a_chain_that_continues_another_makes_snapshots_from_its_own_first_epoch
     store = MemoryStore()
     restore(newest, chain, store)
     assert StateStore(store).tip == generator.state.tip
+
+
+def left_on(shelf: SnapshotShelf) -> list[str]:
+    return sorted(path.relative_to(shelf.path).parts[0] for path in shelf.path.glob("*"))
+
+
+def fail_call(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int, error: Exception) -> None:
+    """Makes one call of a function fail, counted from 1."""
+    real, calls = getattr(owner, name), count(1)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == number:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize(("owner", "name", "number"), [
+    (os, "fsync", 1), (os, "fsync", 6), (Path, "mkdir", 1), (Path, "rename", 1), (Path, "rename", 7),
+])  # fmt: skip
+def test_a_snapshot_without_room_leaves_nothing_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_SIZE_BYTES", 2_000)
+    _, generator = generate(7)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    maker = SnapshotMaker(generator.store, shelf, 8, run_at_once, 1)
+    said = CapturingLogger()
+    monkeypatch.setattr(module, "log", said)
+    with monkeypatch.context() as patch:
+        fail_call(patch, owner, name, number, OSError(errno.ENOSPC, "No space left on device"))
+        make_at_epoch_ends(maker, generator, 1)
+    [(level, event, values)] = said.calls
+    assert (level, event, values["height"]) == ("warning", ("snapshot_not_made",), 8)
+    assert values["error"].startswith(f"cannot write {shelf.path}")
+    assert values["error"].endswith("No space left on device. Make room on the disk and start again.")
+    assert left_on(shelf) == []
+    make_at_epoch_ends(maker, generator, 8)
+    assert [snapshot.manifest.header.height for _, snapshot in shelf.all()] == [16]
+
+
+def test_a_bug_while_making_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, generator = generate(8)
+    fail_call(monkeypatch, module, "prove_range", 1, AssertionError("a bug"))
+    with pytest.raises(AssertionError, match="a bug"):
+        take(generator, tmp_path / "snapshots")
+    assert left_on(SnapshotShelf(tmp_path / "snapshots")) == []
+
+
+def test_what_a_killed_process_left_goes_at_start_and_what_was_fetched_stays(tmp_path: Path) -> None:
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    shelf.begin().save_chunk(0, b"a part")
+    shelf.incoming.path.mkdir()
+    SnapshotMaker(MemoryStore(), shelf, 0, run_at_once, 1)
+    assert left_on(shelf) == ["incoming"]
+
+
+def test_a_cancelled_snapshot_leaves_nothing_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = CapturingLogger()
+    monkeypatch.setattr(module, "log", said)
+    _, generator = generate(7)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    waiting: list[tuple[Callable[[], None], Callable[[], None]]] = []
+    maker = SnapshotMaker(generator.store, shelf, 8, lambda *both: waiting.append(both), 1)
+    make_at_epoch_ends(maker, generator, 1)
+    maker.cancel()
+    run_at_once(*waiting.pop())
+    assert said.calls == [("info", ("snapshot_cancelled",), {"height": 8})]
+    assert left_on(shelf) == []
+    make_at_epoch_ends(maker, generator, 8)
+    run_at_once(*waiting.pop())
+    assert [snapshot.manifest.header.height for _, snapshot in shelf.all()] == [16]
