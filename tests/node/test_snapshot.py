@@ -52,6 +52,7 @@ from tests.factories import Chain, make_chain, make_key, make_transaction
 from tests.node.ledger import Shelf
 
 PARAMETERS = Parameters(delta_ms=100, epoch_length_heights=8)
+TIME_MS = 1_900_000_000_000
 
 
 def generate(
@@ -370,11 +371,24 @@ def fork(generator: Generator, chain: Chain) -> tuple[Chain, Generator]:
         replace(validator, consensus_key=key.public_key)
         for validator, key in zip(chain.genesis.validators, new_keys, strict=True)
     ]
-    genesis, values = export_fork(generator.store, chain.genesis, "continued", validators, None)
+    genesis, values = export_fork(generator.store, chain.genesis, "continued", validators, TIME_MS)
     store = MemoryStore()
     open_ledger(store, genesis, lambda: values)
     continued = replace(chain, genesis=genesis, genesis_hash=genesis.hash(), consensus_keys=tuple(new_keys))
     return continued, Generator(genesis, new_keys, store, Shelf())
+
+
+def test_a_node_that_just_joined_by_a_snapshot_can_be_forked_from_like_any_other(tmp_path: Path) -> None:
+    chain, generator = generate(16)
+    _, made = take(generator, tmp_path / "snapshots")
+    store = MemoryStore()
+    restore(made, chain, store)
+    assert BlockStore(store).block(16) is None
+    forks = [
+        export_fork(each, chain.genesis, "continued", chain.genesis.validators, TIME_MS)
+        for each in (store, generator.store)
+    ]
+    assert forks[0] == forks[1]
 
 
 def make_at_epoch_ends(maker: SnapshotMaker, generator: Generator, heights: int) -> None:
