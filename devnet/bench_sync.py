@@ -134,7 +134,8 @@ def generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
     blobs.apply_uses(Uses(height=generator.tip.height))
     certificate = generator.blocks.certificate(generator.tip.height)
     assert certificate is not None, "the generator finalises each block"
-    make_snapshot(SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY), store.freeze(), generator.tip, certificate)
+    shelf = SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY)
+    make_snapshot(shelf, store.freeze(), generator.tip, certificate, devnet.genesis.epoch)
     store.close()
     blob_store.close()
     return elapsed_s

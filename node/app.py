@@ -127,7 +127,9 @@ class App:
             anchor = Anchor(storage.trusted_height, bytes.fromhex(storage.trusted_block_id))
         shelf = SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY)
         restore_incoming(shelf, self._store, BlobStore(self._blob_store), genesis, anchor)
-        self._snapshots = SnapshotMaker(self._store, shelf, storage.snapshot_interval_heights, self.run_aside)
+        self._snapshots = SnapshotMaker(
+            self._store, shelf, storage.snapshot_interval_heights, self.run_aside, genesis.epoch
+        )
         needed = self._snapshots.lowest_needed_height
         self._pruner = Pruner(self._store, storage.keep_heights, self.run_aside, needed)
         self.replica = Replica(
@@ -304,6 +306,8 @@ class App:
         if self._tick is not None:
             self.replica.engine.observation.ran_late(self._loop.time() - self._tick.when())
         self.replica.tick()
+        if self.replica.paused_for is not None:
+            self._snapshots.cancel()  # it takes the room that the node waits for
         self._tick = self._loop.call_later(TICK_MS / 1000, self._on_tick)
 
     def _on_hangup(self) -> None:

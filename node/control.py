@@ -76,7 +76,7 @@ class Control:
         try:
             request = json.loads(line)
             command = self._commands[request.pop("command")]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {"error": f"a request is an object with a command: one of {', '.join(self._commands)}"}
         try:
             return command(request)

@@ -246,18 +246,16 @@ class Replica:
         """What happens now and then; every TICK_MS."""
         if self._room is not None and self._room.look():
             self._on_room()
-        if self.paused_for is not None:
-            return
         now_ms, peers = self.host.monotonic_ms(), self.host.peers()
+        if self.paused_for is not None:
+            self._tell_status(now_ms)  # peers drop a node that says nothing
+            return
         self._advance_audit()
         self._following.tick()
         for fetcher in (self._block_fetcher, self._blob_fetcher):
             fetcher.run(now_ms, peers)
-        if now_ms - self._status_ms >= STATUS_MS:
-            self._status_ms = now_ms
-            self.host.broadcast(self._status())
-            if not len(self._blob_fetcher):
-                self._blob_fetcher.want(islice(self.blobs.wanted(), MOST_BLOBS_PER_MESSAGE), None)
+        if self._tell_status(now_ms) and not len(self._blob_fetcher):
+            self._blob_fetcher.want(islice(self.blobs.wanted(), MOST_BLOBS_PER_MESSAGE), None)
         if now_ms - self._repeat_ms >= REPEAT_MS:
             self._repeat_ms = now_ms
             waiting = (each.candidate.data for each in self.mempool if now_ms - each.admitted_ms >= REPEAT_AFTER_MS)
@@ -516,6 +514,14 @@ class Replica:
             self.host.send(peer, StatusRequest())
 
     # Status.
+
+    def _tell_status(self, now_ms: int) -> bool:
+        """Says where this node stands if it is time to; returns whether it was."""
+        if now_ms - self._status_ms < STATUS_MS:
+            return False
+        self._status_ms = now_ms
+        self.host.broadcast(self._status())
+        return True
 
     def _status(self) -> Status:
         entering = self.engine.core.entering_certificate

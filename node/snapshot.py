@@ -76,14 +76,19 @@ class Range:
 class SnapshotMaker:
     """Makes the snapshots of one node while it runs."""
 
-    def __init__(self, store: KeyValueStore, shelf: SnapshotShelf, interval_heights: int, run_aside: RunAside) -> None:
-        """`interval_heights` 0 makes none."""
+    def __init__(
+        self, store: KeyValueStore, shelf: SnapshotShelf, interval_heights: int, run_aside: RunAside, first_epoch: int
+    ) -> None:
+        """`interval_heights` 0 makes none; `first_epoch` is the genesis' one."""
         self._store = store
         self._shelf = shelf
         self._interval_heights = interval_heights
         self._run_aside = run_aside
+        self._first_epoch = first_epoch
         self._is_making = False
+        self._is_cancelled = False
         self._is_stopped = False
+        shelf.drop_making()  # left by a process that was killed
         self._newest_height = max((each.manifest.header.height for _, each in shelf.all()), default=0)
 
     def lowest_needed_height(self) -> int | None:
@@ -104,17 +109,18 @@ class SnapshotMaker:
         if before is None and header.height < interval:
             return
         self._is_making = True
+        self._is_cancelled = False
         frozen = self._store.freeze()
 
         def make() -> None:
             try:
-                make_snapshot(self._shelf, frozen, header, certificate, lambda: self._is_stopped)
+                make_snapshot(self._shelf, frozen, header, certificate, self._first_epoch, self._is_given_up)
                 self._shelf.keep_newest()
                 self._newest_height = header.height
                 log.info("snapshot_made", height=header.height)
             except CancelledError:
                 log.info("snapshot_cancelled", height=header.height)
-            except StorageError as error:  # the node does without; what it needs to vote is elsewhere
+            except (StorageError, OSError) as error:  # the node does without; what it needs to vote is elsewhere
                 log.warning("snapshot_not_made", height=header.height, error=str(error))
             finally:
                 frozen.close()
@@ -124,9 +130,16 @@ class SnapshotMaker:
 
         self._run_aside(make, on_made)
 
+    def cancel(self) -> None:
+        """What is being made is thrown away; the next one is made when it is due."""
+        self._is_cancelled = True
+
     def stop(self) -> None:
-        """What is being made is thrown away."""
+        """What is being made is thrown away, and no other follows."""
         self._is_stopped = True
+
+    def _is_given_up(self) -> bool:
+        return self._is_cancelled or self._is_stopped
 
 
 # Making.
@@ -137,13 +150,32 @@ def make_snapshot(
     frozen: Frozen,
     header: Header,
     certificate: Certificate,
+    first_epoch: int,
     is_cancelled: IsCancelled = lambda: False,
 ) -> SnapshotDirectory:
     """Writes the snapshot of a directly finalised block whose state `frozen` is. Touches nothing else.
 
+    `first_epoch` is the genesis' one: a chain that continues another has no earlier ends.
+
     Raises: StorageError; CancelledError.
     """
     making = shelf.begin()
+    try:
+        snapshot = _write(making, frozen, header, certificate, first_epoch, is_cancelled)
+        return shelf.finish(making, snapshot)
+    finally:
+        shelf.drop_making()
+
+
+def _write(
+    making: SnapshotDirectory,
+    frozen: Frozen,
+    header: Header,
+    certificate: Certificate,
+    first_epoch: int,
+    is_cancelled: IsCancelled,
+) -> Snapshot:
+    """Writes the chunks and the ends of epochs."""
     references: list[ChunkRef] = []
     entry_count = 0
     first = FIRST_KEY_HASH
@@ -160,9 +192,9 @@ def make_snapshot(
         entry_count += len(entries)
         first = _next(last)
     is_epoch_end = frozen.get(column_key(Column.EPOCH_END, height_key(header.epoch))) is not None
-    making.save_epochs(epoch_ends(frozen, 1, header.epoch + is_epoch_end))
+    making.save_epochs(epoch_ends(frozen, first_epoch, header.epoch + is_epoch_end))
     manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=entry_count, chunks=tuple(references))
-    return shelf.finish(making, Snapshot(manifest=manifest, certificate=certificate))
+    return Snapshot(manifest=manifest, certificate=certificate)
 
 
 def epoch_ends(frozen: Frozen, first_epoch: int, stop_epoch: int) -> Iterator[EpochEnd]:

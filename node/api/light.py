@@ -30,6 +30,7 @@ async def light_block(source: Source, parameters: requests.LightBlockParameters)
     height = source.tip_height if parameters.height is None else parameters.height
     if not 1 <= height <= source.tip_height:
         raise RequestRejected(RequestReason.NOT_FOUND, f"final blocks with a proof are 1 to {source.tip_height}")
+    source.require_kept(height)  # the cache may know it longer than the store
     stored = await source.history.at(height)
     if stored is None:
         raise RequestRejected(RequestReason.NOT_FOUND, f"this node does not keep block {height}: ask another one")
@@ -38,6 +39,7 @@ async def light_block(source: Source, parameters: requests.LightBlockParameters)
         return _view(source, stored.header, _own(handover), handover)
     proof = await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height))
     if proof is None:
+        source.require_kept(height)  # it may have gone meanwhile
         raise RequestRejected(RequestReason.NOT_FOUND, "no finalization is near enough above the block")
     return _view(source, stored.header, proof, None)
 

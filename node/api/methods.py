@@ -150,6 +150,7 @@ async def commit(source: Source, parameters: requests.BlockParameters) -> views_
     is_genesis = height == source.replica.genesis.height
     proof = None if is_genesis else await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height))
     if not is_genesis and proof is None:
+        source.require_kept(height)  # it may have gone meanwhile
         raise RequestRejected(RequestReason.NOT_FOUND, "no finalization is near enough above the block")
     return present.commit(stored.header, proof)
 
@@ -367,6 +368,7 @@ async def stored_block(source: Source, height: int | None, block_id: str | None)
         if height is None:
             raise RequestRejected(RequestReason.NOT_FOUND, "no final block has this id")
     height = source.tip_height if height is None else height
+    source.require_kept(height)  # the cache may know it longer than the store
     stored = await source.history.at(height) if height <= source.tip_height else None
     if stored is None:
         source.require_kept(height)

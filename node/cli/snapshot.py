@@ -57,7 +57,8 @@ def create(home: Path, target: Path | None) -> None:
                     f"height {height} has no finalization of its own: start the node, and stop it after another block"
                 )
             frozen = store.freeze()
-            made = make_snapshot(SnapshotShelf(place.data / SNAPSHOTS_DIRECTORY), frozen, header, certificate)
+            shelf = SnapshotShelf(place.data / SNAPSHOTS_DIRECTORY)
+            made = make_snapshot(shelf, frozen, header, certificate, place.load_genesis().epoch)
             frozen.close()
         finally:
             store.close()

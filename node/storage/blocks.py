@@ -76,7 +76,10 @@ class BlockStore:
         return None if data is None else decode(Certificate, data)
 
     def finality_proof(self, height: int) -> FinalityProof | None:
-        """Why the block at a height is final: the nearest finalization at or above it, with the chain to there."""
+        """Why the block at a height is final: the nearest finalization at or above it, with the chain to there.
+
+        None when none is near enough, or when the blocks up to it are not here (any more).
+        """
         start, stop = height_key(height), height_key(height + MOST_PROOF_HEADERS + 1)
         found = next(self._store.iterate(column_key(Column.FINALITY, start), column_key(Column.FINALITY, stop)), None)
         if found is None:
@@ -85,7 +88,8 @@ class BlockStore:
         headers: list[Header] = []
         for above in range(height + 1, certified_height + 1):
             block = self.block(above)
-            assert block is not None, "final blocks are consecutive"  # what is pruned is below what is asked for
+            if block is None:  # let go of meanwhile, or the block that a snapshot was taken at
+                return None
             headers.append(block.header)
         return FinalityProof(headers=tuple(headers), certificate=decode(Certificate, found[1]))
 

@@ -4,7 +4,8 @@
     making/                 one that is being written
     incoming/               one that is being fetched; a chunk file is there once it was verified
 
-What stands in `making` after a crash is thrown away; what stands in `incoming` is gone on with.
+What stands in `making` after a failure or a crash is thrown away: the node may wait for that room. What stands in
+`incoming` is gone on with.
 """
 
 from __future__ import annotations
@@ -115,20 +116,33 @@ class SnapshotShelf:
         shutil.rmtree(self.path / INCOMING, ignore_errors=True)
 
     def begin(self) -> SnapshotDirectory:
-        """An empty place to write one in."""
-        making = self.path / MAKING
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        return SnapshotDirectory(making)
+        """An empty place to write one in. Raises: StorageError."""
+        self.drop_making()
+        making = SnapshotDirectory(self.path / MAKING)
+        try:
+            making.path.mkdir(parents=True)
+        except OSError as error:
+            raise _not_written(making.path, error) from error
+        return making
+
+    def drop_making(self) -> None:
+        """Throws away what was written of one."""
+        shutil.rmtree(self.path / MAKING, ignore_errors=True)
 
     def finish(self, making: SnapshotDirectory, snapshot: Snapshot) -> SnapshotDirectory:
-        """Gives a written snapshot its name, once everything in it is on the disk. The same one again replaces it."""
+        """Gives a written snapshot its name, once everything in it is on the disk. The same one again replaces it.
+
+        Raises: StorageError.
+        """
         making.save_manifest(snapshot)
         manifest = snapshot.manifest
         target = self.path / f"{manifest.header.height:012d}-{manifest.id().hex()[:16]}"
         shutil.rmtree(target, ignore_errors=True)
-        making.path.rename(target)
-        sync_directory(self.path)
+        try:
+            making.path.rename(target)
+            sync_directory(self.path)
+        except OSError as error:
+            raise _not_written(target, error) from error
         return SnapshotDirectory(target)
 
     def find(self, snapshot_id: bytes) -> SnapshotDirectory | None:
@@ -165,7 +179,11 @@ def write_file(path: Path, data: bytes) -> None:
         unfinished.rename(path)
         sync_directory(path.parent)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}. Make room on the disk and start again.") from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write {path}: {error}. Make room on the disk and start again.")
 
 
 def sync_directory(path: Path) -> None:

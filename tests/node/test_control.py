@@ -56,7 +56,11 @@ async def test_only_the_owner_can_open_it_and_it_goes_with_the_node(tmp_path: Pa
         await asked(tmp_path, {"command": "tell"})
 
 
-@pytest.mark.parametrize("line", [b"[]\n", b"\xff\xfe\n", b'"tell"\n', b"null\n", b"\n", b'{"command": []}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [b"[]\n", b"\xff\xfe\n", b'"tell"\n', b"null\n", b"\n", b'{"command": []}\n', b"[" * 4_000 + b"\n"],
+    ids=lambda line: repr(line[:16]),
+)
 async def test_what_is_no_request_is_answered_as_one_that_is_not(tmp_path: Path, line: bytes) -> None:
     async with listening(tmp_path):
         reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET_FILE)

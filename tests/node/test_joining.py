@@ -73,7 +73,7 @@ class World:
             if generator.tip.height == SNAPSHOT_HEIGHT:
                 certificate = generator.blocks.certificate(SNAPSHOT_HEIGHT)
                 assert certificate is not None
-                make_snapshot(source.shelf, source.store.freeze(), generator.tip, certificate)
+                make_snapshot(source.shelf, source.store.freeze(), generator.tip, certificate, first_epoch=1)
         if is_pruned:
             prune(source.store, SNAPSHOT_HEIGHT + 1)
         return source

@@ -8,6 +8,7 @@ from node.errors import RequestReason, RequestRejected, TransactionReason, Trans
 from node.modules.accounts import Transfer
 from node.p2p.messages import StatusRequest, SyncRequest
 from node.primitives.codec import encode
+from node.replica import STATUS_MS
 from node.room import Room
 from tests.factories import make_transaction
 from tests.node.test_engine import Stage
@@ -49,10 +50,15 @@ def test_paused_node_takes_nothing_in_signs_nothing_answers_from_its_disk_and_ca
     with pytest.raises(RequestRejected) as upload:
         replica.put_blobs([b"content"])
     assert upload.value.reason is RequestReason.NO_ROOM
-    stage.world.run(5_000)
-    assert (stage.log.entries, replica.tree.tip.height) == (entries, height)
     sent: list[str] = []
     host = stage.world.nodes["v0"].host
+    assert host is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "broadcast", lambda message: sent.append(type(message).__name__))
+        stage.world.run(3 * STATUS_MS)
+    assert sent == ["Status"] * 3, "its peers do not take it for dead"
+    assert (stage.log.entries, replica.tree.tip.height) == (entries, height)
+    sent.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replica._serving, "_send", lambda _peer, message: sent.append(type(message).__name__))
         patch.setattr(host, "send", lambda _peer, message: sent.append(type(message).__name__))

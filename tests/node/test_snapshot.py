@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from devnet.generate import Generator
 from node import snapshot as module
 from node.beginning import open_ledger
+from node.cli.fork_genesis import export_fork
 from node.epochs import Anchor
 from node.errors import MessageRejected, StorageError
 from node.modules.accounts import Transfer
@@ -21,6 +27,7 @@ from node.primitives.codec import decode, encode
 from node.primitives.crypto import sha256
 from node.snapshot import (
     RESTORING_KEY,
+    SnapshotMaker,
     check_manifest,
     epoch_ends,
     make_snapshot,
@@ -45,6 +52,7 @@ from tests.factories import Chain, make_chain, make_key, make_transaction
 from tests.node.ledger import Shelf
 
 PARAMETERS = Parameters(delta_ms=100, epoch_length_heights=8)
+TIME_MS = 1_900_000_000_000
 
 
 def generate(
@@ -74,7 +82,7 @@ def take(generator: Generator, path: Path) -> tuple[SnapshotShelf, SnapshotDirec
     shelf = SnapshotShelf(path)
     certificate = generator.blocks.certificate(generator.tip.height)
     assert certificate is not None
-    return shelf, make_snapshot(shelf, generator.store.freeze(), generator.tip, certificate)
+    return shelf, make_snapshot(shelf, generator.store.freeze(), generator.tip, certificate, first_epoch=1)
 
 
 def restore(directory: SnapshotDirectory, chain: Chain, store: KeyValueStore, anchor: Anchor | None = None) -> None:
@@ -348,9 +356,143 @@ def test_state_as_it_was_is_what_a_snapshot_holds_while_blocks_go_on(tmp_path: P
     generator.add_block(
         [encode(make_transaction(chain, chain.operators[0], Transfer(recipient=bytes(20), amount_units=1), nonce=0))]
     )
-    made = make_snapshot(SnapshotShelf(tmp_path / "snapshots"), frozen, header, certificate)
+    made = make_snapshot(SnapshotShelf(tmp_path / "snapshots"), frozen, header, certificate, first_epoch=1)
     frozen.close()
     store = MemoryStore()
     restore(made, chain, store)
     assert StateStore(store).tip == expected
     generator.store.close()
+
+
+def fork(generator: Generator, chain: Chain) -> tuple[Chain, Generator]:
+    """A chain that continues another with the same validators, each with a new key."""
+    new_keys = [make_key(f"new {number}") for number in range(len(chain.consensus_keys))]
+    validators = [
+        replace(validator, consensus_key=key.public_key)
+        for validator, key in zip(chain.genesis.validators, new_keys, strict=True)
+    ]
+    genesis, values = export_fork(generator.store, chain.genesis, "continued", validators, TIME_MS)
+    store = MemoryStore()
+    open_ledger(store, genesis, lambda: values)
+    continued = replace(chain, genesis=genesis, genesis_hash=genesis.hash(), consensus_keys=tuple(new_keys))
+    return continued, Generator(genesis, new_keys, store, Shelf())
+
+
+def test_a_node_that_just_joined_by_a_snapshot_can_be_forked_from_like_any_other(tmp_path: Path) -> None:
+    chain, generator = generate(16)
+    _, made = take(generator, tmp_path / "snapshots")
+    store = MemoryStore()
+    restore(made, chain, store)
+    assert BlockStore(store).block(16) is None
+    forks = [
+        export_fork(each, chain.genesis, "continued", chain.genesis.validators, TIME_MS)
+        for each in (store, generator.store)
+    ]
+    assert forks[0] == forks[1]
+
+
+def make_at_epoch_ends(maker: SnapshotMaker, generator: Generator, heights: int) -> None:
+    """Goes on, and says at the end of each epoch that it is one."""
+    for _ in range(heights):
+        generator.add_block()
+        end = generator.blocks.epoch_end(generator.tip.epoch)
+        if end is not None and end.header.height == generator.tip.height:
+            maker.on_epoch_end(end.header, end.certificate)
+
+
+def run_at_once(work: Callable[[], None], on_done: Callable[[], None]) -> None:
+    work()
+    on_done()
+
+
+def test_a_chain_that_continues_another_makes_snapshots_from_its_own_first_epoch_on(tmp_path: Path) -> None:
+    chain, generator = fork(generate(21)[1], make_chain(users=1, parameters=PARAMETERS))
+    assert (chain.genesis.height, chain.genesis.epoch) == (21, 4)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    maker = SnapshotMaker(generator.store, shelf, 8, run_at_once, chain.genesis.epoch)
+    make_at_epoch_ends(maker, generator, 16)
+    assert [snapshot.manifest.header for _, snapshot in shelf.all()] == [
+        generator.tip,
+        generator.blocks.header(generator.tip.height - 8),
+    ]
+    newest = shelf.all()[0][0]
+    assert [end.header.epoch for end in newest.load_epochs()] == [4, 5]
+    assert maker.lowest_needed_height() == generator.tip.height + 1
+    store = MemoryStore()
+    restore(newest, chain, store)
+    assert StateStore(store).tip == generator.state.tip
+
+
+def left_on(shelf: SnapshotShelf) -> list[str]:
+    return sorted(path.relative_to(shelf.path).parts[0] for path in shelf.path.glob("*"))
+
+
+def fail_call(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int, error: Exception) -> None:
+    """Makes one call of a function fail, counted from 1."""
+    real, calls = getattr(owner, name), count(1)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == number:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize(("owner", "name", "number"), [
+    (os, "fsync", 1), (os, "fsync", 6), (Path, "mkdir", 1), (Path, "rename", 1), (Path, "rename", 7),
+])  # fmt: skip
+def test_a_snapshot_without_room_leaves_nothing_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_SIZE_BYTES", 2_000)
+    _, generator = generate(7)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    maker = SnapshotMaker(generator.store, shelf, 8, run_at_once, 1)
+    said = CapturingLogger()
+    monkeypatch.setattr(module, "log", said)
+    with monkeypatch.context() as patch:
+        fail_call(patch, owner, name, number, OSError(errno.ENOSPC, "No space left on device"))
+        make_at_epoch_ends(maker, generator, 1)
+    [(level, event, values)] = said.calls
+    assert (level, event, values["height"]) == ("warning", ("snapshot_not_made",), 8)
+    assert values["error"].startswith(f"cannot write {shelf.path}")
+    assert values["error"].endswith("No space left on device. Make room on the disk and start again.")
+    assert left_on(shelf) == []
+    make_at_epoch_ends(maker, generator, 8)
+    assert [snapshot.manifest.header.height for _, snapshot in shelf.all()] == [16]
+
+
+def test_a_bug_while_making_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, generator = generate(8)
+    fail_call(monkeypatch, module, "prove_range", 1, AssertionError("a bug"))
+    with pytest.raises(AssertionError, match="a bug"):
+        take(generator, tmp_path / "snapshots")
+    assert left_on(SnapshotShelf(tmp_path / "snapshots")) == []
+
+
+def test_what_a_killed_process_left_goes_at_start_and_what_was_fetched_stays(tmp_path: Path) -> None:
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    shelf.begin().save_chunk(0, b"a part")
+    shelf.incoming.path.mkdir()
+    SnapshotMaker(MemoryStore(), shelf, 0, run_at_once, 1)
+    assert left_on(shelf) == ["incoming"]
+
+
+def test_a_cancelled_snapshot_leaves_nothing_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = CapturingLogger()
+    monkeypatch.setattr(module, "log", said)
+    _, generator = generate(7)
+    shelf = SnapshotShelf(tmp_path / "snapshots")
+    waiting: list[tuple[Callable[[], None], Callable[[], None]]] = []
+    maker = SnapshotMaker(generator.store, shelf, 8, lambda *both: waiting.append(both), 1)
+    make_at_epoch_ends(maker, generator, 1)
+    maker.cancel()
+    run_at_once(*waiting.pop())
+    assert said.calls == [("info", ("snapshot_cancelled",), {"height": 8})]
+    assert left_on(shelf) == []
+    make_at_epoch_ends(maker, generator, 8)
+    run_at_once(*waiting.pop())
+    assert [snapshot.manifest.header.height for _, snapshot in shelf.all()] == [16]
