@@ -88,6 +88,8 @@ class Target:
     """Whether what lies on the disk is this one's."""
     moved_ms: int
     """When the last new chunk came."""
+    offered_by: set[bytes] = field(default_factory=set)
+    """Who said to have it, though it may say something else since."""
     checking: set[int] = field(default_factory=set)
     """Chunks that are verified and written, aside."""
 
@@ -339,22 +341,23 @@ class Joining:
             return
         now_ms, peers = self._host.monotonic_ms(), self._host.peers()
         sources = [peer for peer in self._offers.sources(target.snapshot_id) if peer in peers]
+        target.offered_by.update(sources)
         if not target.checking and now_ms - target.moved_ms > (STALL_MS if sources else PATIENCE_MS):
-            self._give_up(target, sources)
+            self._give_up(target)
             return
         while sources and target.missing and len(self._chunk_fetcher) < CHUNKS_AT_ONCE:
             index = target.missing.pop(0)
             self._chunk_fetcher.want((index,), sources[index % len(sources)])
         self._chunk_fetcher.run(now_ms, sources, skip=target.checking)
 
-    def _give_up(self, target: Target, sources: Sequence[bytes]) -> None:
+    def _give_up(self, target: Target) -> None:
         """Another one may be better; what was fetched stays on the disk until a chunk of that one is here."""
-        log.warning("snapshot_given_up", height=target.snapshot.manifest.header.height, sources=len(sources))
+        log.warning("snapshot_given_up", height=target.snapshot.manifest.header.height, sources=len(target.offered_by))
         self._drop_target()
         until_ms = self._host.monotonic_ms() + REST_MS
-        if sources:
+        if target.offered_by:
             self._offers.bar_snapshot(target.snapshot_id, until_ms)
-        for peer in sources:
+        for peer in target.offered_by:
             self._offers.bar_peer(peer, until_ms)
 
     def _drop_reached(self) -> None:
