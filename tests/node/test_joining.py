@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consensus.types import Certificate
 from devnet.generate import Generator
-from node import snapshot as module
-from node.errors import MessageRejected
-from node.joining import STALL_MS, Joining
-from node.modules.accounts import Transfer
-from node.modules.validators import Governing, RotateConsensusKey, possession_digest
+from node.modules.validators import Governing
 from node.p2p.messages import (
     BlockResponse,
     BlocksPruned,
@@ -28,109 +23,12 @@ from node.p2p.messages import (
 )
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import sha256
-from node.pruning import prune
-from node.snapshot import epoch_ends, make_snapshot, save_epoch_ends
-from node.state.range_proof import LAST_KEY_HASH
-from node.state.store import TIP_KEY, Tip
-from node.storage.blocks import BlockStore
-from node.storage.kv import MemoryStore
-from node.storage.schema import Column
 from node.storage.snapshots import SnapshotShelf
-from node.types.parameters import Parameters
-from node.types.snapshot import SNAPSHOT_VERSION, ChunkRef, Manifest, Snapshot
-from tests.factories import Chain, make_chain, make_key, make_transaction
+from node.types.snapshot import SNAPSHOT_VERSION, Snapshot
+from tests.node.joining_world import SNAPSHOT_HEIGHT, World, flipped, only, silent
 from tests.node.ledger import Shelf
-from tests.node.mesh import Member, Mesh, Twist
 
-PARAMETERS = Parameters(delta_ms=100, epoch_length_heights=8)
-SNAPSHOT_HEIGHT = 32
-TIP_HEIGHT = 43
-
-
-MESHES: list[Mesh] = []
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "CHUNK_SIZE_BYTES", 2_000)
-    yield
-    while MESHES:
-        MESHES.pop().close()
-
-
-class World:
-    """Some nodes with a chain of which only the end is left, and a snapshot; and one with nothing."""
-
-    def __init__(self, directory: Path, *twists: Twist | None, is_pruned: bool = True, lag_heights: int = 0) -> None:
-        self.chain: Chain = make_chain(users=1, parameters=PARAMETERS)
-        self.mesh = Mesh(self.chain, directory)
-        MESHES.append(self.mesh)
-        self.new_key = make_key("rotated")
-        twists = twists or (None, None)
-        self.sources = [self.make_source(twist, is_pruned=is_pruned) for twist in twists]
-        self.joiner = self.mesh.add(lag_heights=lag_heights)
-
-    def make_source(self, twist: Twist | None, *, is_pruned: bool) -> Member:
-        source = self.mesh.add(MemoryStore(), twist=twist)
-        keys = (*self.chain.consensus_keys, self.new_key)
-        generator = Generator(self.chain.genesis, keys, source.store, Shelf())
-        for height in range(TIP_HEIGHT):
-            generator.add_block(self.transactions(height))
-            if generator.tip.height == SNAPSHOT_HEIGHT:
-                certificate = generator.blocks.certificate(SNAPSHOT_HEIGHT)
-                assert certificate is not None
-                make_snapshot(source.shelf, source.store.freeze(), generator.tip, certificate)
-        if is_pruned:
-            prune(source.store, SNAPSHOT_HEIGHT + 1)
-        return source
-
-    def transactions(self, height: int) -> list[bytes]:
-        """Payments, and one validator's new key in the second epoch."""
-        payments = [Transfer(recipient=make_key(f"{height} {each}").address, amount_units=1) for each in range(8)]
-        found = [
-            make_transaction(self.chain, self.chain.users[0], payment, nonce=8 * height + number)
-            for number, payment in enumerate(payments)
-        ]
-        if height == 12:
-            operator = self.chain.operators[0]
-            digest = possession_digest(self.chain.genesis_hash, operator.address)
-            rotation = RotateConsensusKey(
-                new_consensus_key=self.new_key.public_key, possession=self.new_key.sign(digest)
-            )
-            found.append(make_transaction(self.chain, operator, rotation, nonce=0))
-        return [encode(each) for each in found]
-
-    def start(self) -> None:
-        for member in self.mesh.members:
-            member.start()
-
-    def is_level(self) -> bool:
-        return self.joiner.replica is not None and self.joiner.height == TIP_HEIGHT
-
-    def check(self) -> None:
-        """The new node has the others' state, kept the ends of all epochs, and wrote nothing to its log."""
-        joiner, source = self.joiner, self.sources[0]
-        assert joiner.stopped is None
-        for column in (Column.STATE, Column.TREE):
-            start, stop = bytes((column,)), bytes((column + 1,))
-            assert dict(joiner.store.iterate(start, stop)) == dict(source.store.iterate(start, stop))
-        assert joiner.replica is not None
-        assert all(joiner.replica.blocks.epoch_end(epoch) is not None for epoch in range(1, 6))
-        assert joiner.wal is not None
-        assert not any(type(entry).__name__ in ("Born", "VoteCast") for entry in joiner.wal.replay())
-
-
-def only(kind: type, lie: Callable[..., Sequence[Message]]) -> Twist:
-    """Lies in messages of one kind."""
-    return lambda message: lie(message) if isinstance(message, kind) else (message,)
-
-
-def silent(_message: Message) -> Sequence[Message]:
-    return ()
-
-
-def flipped(data: bytes) -> bytes:
-    return data[:-1] + bytes((data[-1] ^ 1,)) if data else data
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 def test_empty_node_joins_by_a_snapshot_when_no_peer_has_the_blocks(tmp_path: Path) -> None:
@@ -451,187 +349,3 @@ def limited(original: Callable[..., SyncResponse | None]) -> Callable[..., SyncR
         return original(blocks, from_height, min(tip_height, from_height + 1))
 
     return make
-
-
-# One liar among those who are asked.
-
-
-def invented_offer(world: World, height: int, secret: bytes) -> Message:
-    """A true header with its true certificate, and a chunk list that is none of its state."""
-    blocks = BlockStore(world.sources[0].store)
-    header, certificate = blocks.header(height), blocks.certificate(height)
-    assert header is not None
-    assert certificate is not None
-    chunks = (ChunkRef(hash=sha256(secret), last_key_hash=LAST_KEY_HASH),)
-    manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=1, chunks=chunks)
-    return Snapshots(snapshots=(Snapshot(manifest=manifest, certificate=certificate),))
-
-
-@pytest.mark.parametrize("is_pruned", [True, False])
-@pytest.mark.parametrize("is_always_another", [True, False])
-@pytest.mark.parametrize("is_silent", [True, False])
-def test_invented_chunk_list_of_a_higher_block_is_given_up_and_its_source_rests(
-    tmp_path: Path, is_pruned: bool, is_always_another: bool, is_silent: bool
-) -> None:
-    offers = 0
-
-    def offer() -> Message:
-        nonlocal offers
-        offers += 1
-        return invented_offer(world, 40, b"%d" % offers if is_always_another else b"same")
-
-    def lie(message: Message) -> Sequence[Message]:
-        if isinstance(message, ChunkResponse):
-            return () if is_silent else (replace(message, data=b""), offer())
-        return (offer(),) if isinstance(message, Snapshots) else (message,)
-
-    world = World(tmp_path, lie, None, is_pruned=is_pruned, lag_heights=0 if is_pruned else 5)
-    world.start()
-    assert world.mesh.run_until(world.is_level, 60_000)
-    assert world.joiner.restarts == is_pruned
-    assert world.sources[1].peer_id not in world.joiner.barred
-    world.check()
-
-
-def test_verified_chunks_stay_when_a_snapshot_that_brings_nothing_is_tried(tmp_path: Path) -> None:
-    def lie(message: Message) -> Sequence[Message]:
-        if isinstance(message, ChunkResponse):
-            return ()
-        return (invented_offer(world, 40, b"invented"),) if isinstance(message, Snapshots) else (message,)
-
-    world = World(tmp_path, lie, None)
-    world.start()
-    joiner, honest = world.joiner, world.sources[1]
-    snapshot = honest.shelf.all()[0][1]
-    indices = range(len(snapshot.manifest.chunks))
-
-    def held() -> int:
-        return sum(joiner.shelf.incoming.has_chunk(index) for index in indices)
-
-    assert world.mesh.run_until(lambda: held() >= 2)
-    before = held()
-    assert before < len(indices), "stopped in the middle"
-    honest.end()
-    joiner.end()
-    joiner.sent.clear()
-    joiner.start()
-    liar = world.sources[0].peer_id
-
-    def is_liar_asked() -> bool:
-        return any(peer == liar and isinstance(message, ChunkRequest) for peer, message in joiner.sent)
-
-    assert world.mesh.run_until(is_liar_asked, 120_000)
-    assert held() == before
-    joiner.sent.clear()
-    honest.start()
-    assert world.mesh.run_until(world.is_level, 120_000)
-    asked = {
-        message.index for peer, message in joiner.sent if isinstance(message, ChunkRequest) and peer == honest.peer_id
-    }
-    assert len(asked) == len(indices) - before
-    world.check()
-
-
-def test_peer_that_never_answers_for_blocks_does_not_keep_a_node_from_joining(tmp_path: Path) -> None:
-    def lie(message: Message) -> Sequence[Message]:
-        return () if isinstance(message, BlocksPruned | SyncResponse | Snapshots) else (message,)
-
-    world = World(tmp_path, lie, None)
-    world.start()
-    assert world.mesh.run_until(world.is_level, 60_000)
-    assert world.joiner.restarts == 1
-    world.check()
-
-
-def test_snapshot_in_an_epochs_middle_is_not_taken_and_is_nobodys_lie(tmp_path: Path) -> None:
-    def lie(message: Snapshots) -> Sequence[Message]:
-        middle = invented_offer(world, 36, b"the middle of epoch 5")
-        assert isinstance(middle, Snapshots)
-        return (Snapshots(snapshots=(*middle.snapshots, *message.snapshots)),)
-
-    world = World(tmp_path, only(Snapshots, lie), only(Snapshots, lie))
-    world.start()
-    began_ms = world.mesh.now_ms
-    assert world.mesh.run_until(world.is_level)
-    assert world.mesh.now_ms - began_ms < STALL_MS, "it was not tried first"
-    assert world.joiner.penalties == []
-    assert world.joiner.replica is not None
-    assert world.joiner.replica.blocks.lowest_height == SNAPSHOT_HEIGHT + 1
-    world.check()
-
-
-@dataclass
-class Bench:
-    """The world of a node that only joins; what is done aside waits."""
-
-    aside: list[tuple[Callable[[], None], Callable[[], None]]] = field(default_factory=list)
-    sent: list[Message] = field(default_factory=list)
-    restarts: list[str] = field(default_factory=list)
-    now_ms: int = 0
-
-    def monotonic_ms(self) -> int:
-        return self.now_ms
-
-    def send(self, peer: bytes, message: Message) -> None:
-        self.sent.append(message)
-
-    def peers(self) -> Sequence[bytes]:
-        return [b"a" * 32]
-
-    def penalize(self, peer: bytes, error: MessageRejected) -> None:
-        raise AssertionError(str(error))
-
-    def run_aside(self, work: Callable[[], None], on_done: Callable[[], None]) -> None:
-        self.aside.append((work, on_done))
-
-    def restart(self, why: str) -> None:
-        self.restarts.append(why)
-
-    def finish(self) -> None:
-        """What is done aside is done."""
-        while self.aside:
-            work, on_done = self.aside.pop(0)
-            work()
-            on_done()
-
-
-def make_joining(world: World, bench: Bench) -> tuple[Joining, MemoryStore]:
-    """A node on whose disk a whole snapshot lies."""
-    source, store = world.sources[0], MemoryStore()
-    shelf = SnapshotShelf(world.mesh.directory / "bench")
-    shelf.path.mkdir()
-    shutil.copytree(source.shelf.all()[0][0].path, shelf.incoming.path)
-    save_epoch_ends(store, list(epoch_ends(source.store.freeze(), 1, 5)))
-    return Joining(genesis=world.chain.genesis, store=store, shelf=shelf, anchor=None, host=bench), store
-
-
-def test_search_that_ends_while_the_epochs_are_checked_stays_ended(tmp_path: Path) -> None:
-    bench = Bench()
-    joining, _ = make_joining(World(tmp_path), bench)
-    joining.begin(5)
-    joining.end()
-    bench.finish()
-    joining.tick()
-    assert (joining.is_active, joining.has_target, bench.sent, bench.restarts) == (False, False, [], [])
-    joining.begin(5)
-    joining.end()
-    joining.begin(5)
-    work, on_done = bench.aside.pop(0)  # the one that ended says nothing to the one that began since
-    work()
-    on_done()
-    assert not joining.has_target
-    bench.finish()
-    assert joining.has_target
-    joining.tick()
-    assert bench.restarts == [f"the snapshot of height {SNAPSHOT_HEIGHT} is here"]
-
-
-def test_snapshot_that_the_final_state_reached_meanwhile_restarts_nothing(tmp_path: Path) -> None:
-    bench = Bench()
-    joining, store = make_joining(World(tmp_path), bench)
-    joining.begin(5)
-    bench.finish()
-    assert joining.has_target
-    store.write({TIP_KEY: encode(Tip(height=SNAPSHOT_HEIGHT, state_root=bytes(32)))})
-    joining.tick()
-    assert (joining.has_target, bench.restarts) == (False, [])
