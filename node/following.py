@@ -241,7 +241,7 @@ class Following:
         quiet_ms = self._host.monotonic_ms() - self._moved_ms
         if not pruned or quiet_ms <= (QUIET_MS if pruned == ahead else UNANSWERED_MS):
             return False
-        return self.lag_heights > 0 or ahead.issuperset(self._host.peers()) or quiet_ms > ALONE_MS
+        return self.lag_heights > 0 or quiet_ms > ALONE_MS
 
     def _run(self) -> None:
         peers = [peer for peer in self._host.peers() if peer not in self._pruned_peers]

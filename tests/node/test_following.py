@@ -124,13 +124,20 @@ def test_one_liar_far_above_makes_no_validator_restart_look_for_a_snapshot_or_ta
     assert [member.penalties for member in world.honest] == [[], [], []]
 
 
-def test_one_liar_moves_nobody_while_the_chain_stands_still(tmp_path: Path) -> None:
+def test_one_liar_begins_no_search_while_the_chain_stands_still_before_a_minute_and_restarts_nobody_after(
+    tmp_path: Path,
+) -> None:
     world = Lied(tmp_path)
     assert world.mesh.run_until(lambda: all(member.height >= 9 for member in world.mesh.members))
     world.honest[2].end()
-    world.honest[1].end()  # no quorum any more
+    world.liar.twist = lambda message: boast(message) if isinstance(message, Status | BlocksPruned) else ()
     left = world.honest[0]
-    assert world.mesh.run_until(lambda: False, 20_000) is False
+
+    def searches() -> bool:
+        return any(isinstance(message, SnapshotsRequest) for _, message in left.sent)
+
+    assert not world.mesh.run_until(searches, 50_000)
     asked = [message for peer, message in left.sent if peer == world.liar.peer_id and isinstance(message, SyncRequest)]
     assert asked, "it looked for blocks"
-    assert left.restarts == 0
+    assert world.mesh.run_until(searches, 30_000)
+    assert not world.mesh.run_until(lambda: left.restarts > 0, 10_000)

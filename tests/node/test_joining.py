@@ -10,6 +10,7 @@ import pytest
 
 from consensus.types import Certificate
 from devnet.generate import Generator
+from node.following import QUIET_MS
 from node.modules.validators import Governing
 from node.p2p.messages import (
     BlockResponse,
@@ -19,6 +20,7 @@ from node.p2p.messages import (
     EpochEnds,
     Message,
     Snapshots,
+    SnapshotsRequest,
     SyncResponse,
 )
 from node.primitives.codec import decode, encode
@@ -34,6 +36,9 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 def test_empty_node_joins_by_a_snapshot_when_no_peer_has_the_blocks(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.start()
+    sent = world.joiner.sent
+    assert world.mesh.run_until(lambda: any(isinstance(message, SnapshotsRequest) for _, message in sent))
+    assert world.mesh.now_ms > QUIET_MS, "blocks may come yet"
     assert world.mesh.run_until(world.is_level)
     assert world.joiner.restarts == 1
     assert world.joiner.replica is not None
