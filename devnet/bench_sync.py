@@ -27,8 +27,9 @@ from node.errors import NetworkError
 from node.primitives.crypto import PrivateKey
 from node.snapshot import make_snapshot
 from node.storage.blobs import BlobStore, Uses
-from node.storage.kv import LevelStore
+from node.storage.kv import Frozen, LevelStore
 from node.storage.snapshots import SnapshotShelf
+from node.types.block import Header
 
 LIVE_S = 15.0
 LOAD_RATE = 100
@@ -118,7 +119,7 @@ def _live_rates(directory: Path, first_port: int, seed: int) -> tuple[float, flo
 
 
 def generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
-    """Puts a chain and a snapshot of its end into the first node's home. Returns the seconds it took."""
+    """Puts a chain and a snapshot of its last epoch's end into the first node's home. Returns the seconds it took."""
     # The others follow only: the chain carries votes of their keys, and their logs have none.
     for node in devnet.nodes[1:]:
         (node.home / CONSENSUS_KEY_FILE).rename(node.home / f"{CONSENSUS_KEY_FILE}.unused")
@@ -128,14 +129,23 @@ def generate(devnet: Devnet, blocks: int, transfers: int, seed: int) -> float:
     store, blob_store = LevelStore(home.data / "state", is_durable=False), LevelStore(home.data / "blobs")
     blobs = BlobStore(blob_store)
     generator = Generator(devnet.genesis, _consensus_keys(devnet), store, Claims(blobs, _compute_nothing))
+    ended: tuple[Header, Frozen] | None = None
     for _ in range(blocks):
         generator.add_block([next(signed).data for _ in range(transfers)])
+        if generator.blocks.epoch_end(generator.tip.epoch) is not None:
+            if ended is not None:
+                ended[1].close()
+            ended = generator.tip, store.freeze()
+    if ended is None:
+        raise click.UsageError(f"{blocks} blocks end no epoch, and a snapshot is one of an epoch's last block")
     elapsed_s = time.monotonic() - clock
     blobs.apply_uses(Uses(height=generator.tip.height))
-    certificate = generator.blocks.certificate(generator.tip.height)
+    header, frozen = ended
+    certificate = generator.blocks.certificate(header.height)
     assert certificate is not None, "the generator finalises each block"
     shelf = SnapshotShelf(home.data / SNAPSHOTS_DIRECTORY)
-    make_snapshot(shelf, store.freeze(), generator.tip, certificate, devnet.genesis.epoch)
+    make_snapshot(shelf, frozen, header, certificate, devnet.genesis.epoch)
+    frozen.close()
     store.close()
     blob_store.close()
     return elapsed_s

@@ -41,6 +41,7 @@ class EpochChain:
         self.validators = genesis.validator_set()
         """Its set."""
         self._sets = {self.epoch: self.validators}
+        self._last_blocks: dict[int, bytes] = {}
 
     def extend(self, ends: Iterable[EpochEnd]) -> None:
         """Goes on by the ends of the epochs that follow, in order. Raises: BlockRejected; what was good stays."""
@@ -53,6 +54,7 @@ class EpochChain:
             validators = read_governing(end).validators
             self.epoch, self.height, self.validators = header.epoch + 1, header.height, validators
             self._sets[self.epoch] = self.validators
+            self._last_blocks[header.epoch] = header.id()
 
     def require_final(self, header: Header, certificate: Certificate) -> None:
         """Checks that a block of a known epoch was finalised directly.
@@ -66,6 +68,16 @@ class EpochChain:
             raise BlockRejected(BlockReason.WRONG_SET, f"height {header.height}")
         if not is_finalization(self._genesis_hash, validators, header, certificate):
             raise BlockRejected(BlockReason.BAD_CERTIFICATE, f"height {header.height}")
+
+    def require_epoch_end(self, header: Header) -> None:
+        """Checks that a block is the last one of its epoch, as far as the ends are known.
+
+        Raises: BlockRejected WRONG_SET.
+        """
+        if self._last_blocks.get(header.epoch) != header.id():
+            raise BlockRejected(
+                BlockReason.WRONG_SET, f"height {header.height} is not proven to end epoch {header.epoch}"
+            )
 
     def require_trusted(self, header: Header) -> None:
         """Checks that a block whose state is to be taken is not below the anchor. Raises: BlockRejected WRONG_CHAIN."""

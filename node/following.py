@@ -1,12 +1,13 @@
 """Keeps up with the peers: asks for ranges of final blocks, or for a snapshot when no peer has the blocks any more.
 
 One range is executed while the next is on its way. What a peer claims about its height costs it nothing, so it earns it
-nothing either: who does not answer in time is asked after the others.
+nothing either: who does not answer in time is asked after the others, and a height is believed once peers with more
+than a third of the voting power claim it. A snapshot is looked for beside the blocks, not instead of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -35,6 +36,12 @@ FETCH_TIMEOUT_MS = 1_000
 SYNC_TIMEOUT_MS = 5_000
 SYNC_LAG_HEIGHTS = 2
 """A peer this far ahead is synced from at once; one that is less only when nothing moves."""
+QUIET_MS = 5_000
+"""So long nothing is final here before a snapshot is looked for because all who are ahead say the blocks are gone."""
+UNANSWERED_MS = 3 * SYNC_TIMEOUT_MS
+"""So long when some who are ahead say so, and the others nothing."""
+ALONE_MS = 60_000
+"""So long when too few say that they are ahead to be believed: the others may be as lost as this node."""
 
 Answer = SyncResponse | BlocksPruned | Snapshots | ChunkResponse | EpochEnds
 
@@ -57,6 +64,31 @@ class SnapshotUse:
     """A block that its operator trusts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Powers:
+    """The current voting power, as far as it is known whose it is."""
+
+    of_peer: Mapping[bytes, int]
+    """Of the validators on each node."""
+    total: int
+    """Of all."""
+
+
+def claimed_height(heights: Mapping[bytes, int], powers: Powers) -> int | None:
+    """The greatest height that peers with more than a third of the power claim: one that is honest is among them.
+
+    Where the peers that said a height have less, it is the second highest of several, or the only one. None when there
+    is none.
+    """
+    claims = sorted(((height, peer) for peer, height in heights.items()), reverse=True)
+    power = 0
+    for height, peer in claims:
+        power += powers.of_peer.get(peer, 0)
+        if 3 * power > powers.total:
+            return height
+    return claims[min(1, len(claims) - 1)][0] if claims else None
+
+
 class Following:
     """What one node does to be where its peers are."""
 
@@ -69,10 +101,12 @@ class Following:
         engine: Engine,
         host: FollowingHost,
         snapshots: SnapshotUse | None,
+        powers: Callable[[], Powers],
     ) -> None:
         self._tree = tree
         self._engine = engine
         self._host = host
+        self._powers = powers
         self._fetcher: Fetcher[int] = Fetcher(self._ask, SYNC_TIMEOUT_MS, 1)
         self._heights: dict[bytes, int] = {}
         self._pruned_peers: set[bytes] = set()
@@ -88,8 +122,9 @@ class Following:
 
     @property
     def lag_heights(self) -> int:
-        """How far the last final block of the best peer is above ours; negative when ours is the last one."""
-        return max(self._heights.values(), default=self._tree.tip.height) - self._tree.tip.height
+        """How far the last final block that peers claim believably is above ours; negative when ours is the last."""
+        height = claimed_height(self._heights, self._powers())
+        return 0 if height is None else height - self._tree.tip.height
 
     def knows(self, peer: bytes) -> bool:
         """Whether a peer said where it stands."""
@@ -175,7 +210,7 @@ class Following:
 
     def _follow(self) -> None:
         """Asks for final blocks when a peer has more of them than consensus brings here."""
-        if self._joins() or not self._heights or len(self._fetcher):
+        if self._joins_instead() or not self._heights or len(self._fetcher):
             return
         best_peer = max(self._heights, key=lambda peer: (self._heights[peer], peer))
         lag = self._heights[best_peer] - self._tree.tip.height
@@ -183,23 +218,30 @@ class Following:
         if lag > SYNC_LAG_HEIGHTS or (lag > 0 and is_stuck):
             self._fetcher.want((self._tree.tip.height + 1,), best_peer)
 
-    def _joins(self) -> bool:
-        """Whether a snapshot is fetched instead of blocks."""
+    def _joins_instead(self) -> bool:
+        """Begins and ends the search for a snapshot; returns whether blocks wait for it meanwhile."""
         joining = self._joining
         if joining is None:
             return False
-        ahead = [peer for peer, height in self._heights.items() if height > self._tree.tip.height]
-        is_pruned_away = bool(ahead) and all(peer in self._pruned_peers for peer in ahead)
         is_far_behind = 0 < self._lag_for_snapshot_heights < self.lag_heights
-        if joining.is_active and (joining.has_target or not ahead):
-            return True
-        if is_pruned_away or (is_far_behind and not joining.is_hopeless):
-            self._fetcher.clear()
+        is_wanted = (is_far_behind and not joining.is_hopeless) or self._is_pruned_away()
+        if is_wanted and not joining.is_active:
+            if is_far_behind:
+                self._fetcher.clear()
             joining.begin(self._tree.tip.height)
-            return True
-        if joining.is_active:
+        elif joining.is_active and not joining.has_target and not is_wanted and self._heights:
             joining.end()
-        return False
+        return is_far_behind and joining.holds_blocks_back
+
+    def _is_pruned_away(self) -> bool:
+        """Whether nothing becomes final here, and the blocks that would are gone everywhere, as far as peers say."""
+        tip_height = self._tree.tip.height
+        ahead = {peer for peer, height in self._heights.items() if height > tip_height}
+        pruned = ahead & self._pruned_peers
+        quiet_ms = self._host.monotonic_ms() - self._moved_ms
+        if not pruned or quiet_ms <= (QUIET_MS if pruned == ahead else UNANSWERED_MS):
+            return False
+        return self.lag_heights > 0 or quiet_ms > ALONE_MS
 
     def _run(self) -> None:
         peers = [peer for peer in self._host.peers() if peer not in self._pruned_peers]

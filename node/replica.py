@@ -6,7 +6,7 @@ the simulator. Every entry point is a plain call; the host calls `flush` at the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -33,7 +33,7 @@ from node.errors import (
 )
 from node.execution.block import Executed
 from node.execution.transaction import Candidate
-from node.following import FETCH_TIMEOUT_MS, Following, SnapshotUse
+from node.following import FETCH_TIMEOUT_MS, Following, Powers, SnapshotUse
 from node.intake import Intake, OnDone, Signed
 from node.keeper import Keeper
 from node.mempool import Mempool
@@ -226,7 +226,13 @@ class Replica:
         )
 
         self._following = Following(
-            genesis=genesis, store=store, tree=self.tree, engine=self.engine, host=host, snapshots=snapshots
+            genesis=genesis,
+            store=store,
+            tree=self.tree,
+            engine=self.engine,
+            host=host,
+            snapshots=snapshots,
+            powers=lambda: self._powers,
         )
 
     # Life.
@@ -270,7 +276,7 @@ class Replica:
 
     @property
     def lag_heights(self) -> int:
-        """How far the last final block of the best peer is above ours; negative when ours is the last one."""
+        """How far the last final block that peers claim believably is above ours; negative when ours is the last."""
         return self._following.lag_heights
 
     @property
@@ -587,6 +593,10 @@ class Replica:
             for each in GOVERNING.get(self.state).validators.validators
             if each.operator in nodes or each.id in earlier
         }
+        of_peer: Counter[bytes] = Counter()
+        for validator in GOVERNING.get(self.state).validators.validators:
+            of_peer[self._peer_of.get(validator.id, b"")] += validator.power
+        self._powers = Powers(of_peer=of_peer, total=of_peer.total())
 
     def _last_final(self) -> Final:
         """The highest directly finalised block of the current epoch; the epoch's start when there is none."""

@@ -18,6 +18,7 @@ from node.errors import BlockRejected, MessageReason, MessageRejected, StorageEr
 from node.execution.block import genesis_block, genesis_layer
 from node.modules.contents import CONTENTS
 from node.modules.datanets import CONTRIBUTIONS, ContributionStatus
+from node.modules.validators import GOVERNING
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import sha256
 from node.state import tree
@@ -153,12 +154,13 @@ def make_snapshot(
     first_epoch: int,
     is_cancelled: IsCancelled = lambda: False,
 ) -> SnapshotDirectory:
-    """Writes the snapshot of a directly finalised block whose state `frozen` is. Touches nothing else.
+    """Writes the snapshot of an epoch's last block, finalised directly, whose state `frozen` is. Touches nothing else.
 
     `first_epoch` is the genesis' one: a chain that continues another has no earlier ends.
 
     Raises: StorageError; CancelledError.
     """
+    require_epoch_end(frozen, header)
     making = shelf.begin()
     try:
         snapshot = _write(making, frozen, header, certificate, first_epoch, is_cancelled)
@@ -191,10 +193,24 @@ def _write(
             raise StorageError("the state is larger than a snapshot can be")
         entry_count += len(entries)
         first = _next(last)
-    is_epoch_end = frozen.get(column_key(Column.EPOCH_END, height_key(header.epoch))) is not None
-    making.save_epochs(epoch_ends(frozen, first_epoch, header.epoch + is_epoch_end))
+    making.save_epochs(epoch_ends(frozen, first_epoch, header.epoch + 1))
     manifest = Manifest(version=SNAPSHOT_VERSION, header=header, entry_count=entry_count, chunks=tuple(references))
     return Snapshot(manifest=manifest, certificate=certificate)
+
+
+def require_epoch_end(frozen: Frozen, header: Header) -> None:
+    """Checks that a state is that of an epoch's last block: whoever begins with it knows the epoch's start.
+
+    Raises: StorageError.
+    """
+    data = frozen.get(column_key(Column.STATE, GOVERNING.table.key(b"")))
+    governing = None if data is None else decode(GOVERNING.table.value_class, data)
+    if governing is None or governing.first_height != header.height + 1:
+        last = "not known" if governing is None else f"height {governing.last_height}"
+        raise StorageError(
+            f"height {header.height} does not end an epoch, and a snapshot is one of an epoch's last block: "
+            f"wait for the end of epoch {header.epoch} ({last}), or roll back to the end of the one before"
+        )
 
 
 def epoch_ends(frozen: Frozen, first_epoch: int, stop_epoch: int) -> Iterator[EpochEnd]:
@@ -291,9 +307,12 @@ def restore_snapshot(
     try:
         epochs.require_final(header, snapshot.certificate)
         epochs.require_trusted(header)
+        epochs.require_epoch_end(header)
         ranges = check_manifest(manifest)
     except (BlockRejected, MessageRejected) as error:
-        raise StorageError(f"{directory.path} is no snapshot of a final block of this chain: {error}") from error
+        raise StorageError(
+            f"{directory.path} is no snapshot of an epoch's last block of this chain: {error}"
+        ) from error
     store.write({RESTORING_KEY: height_key(header.height)})
     _wipe(store)
     nodes = _Nodes(store)

@@ -38,8 +38,8 @@ def snapshot() -> None:
     help="Copy it to this new directory too, to carry it elsewhere.",
 )
 def create(home: Path, target: Path | None) -> None:
-    """Write a snapshot of the last final block's state into the home's data/snapshots."""
-    from node.snapshot import make_snapshot
+    """Write a snapshot of the last final block's state, if it ends an epoch, into the home's data/snapshots."""
+    from node.snapshot import make_snapshot, require_epoch_end
     from node.state.store import StateStore
     from node.storage.blocks import BlockStore
     from node.storage.kv import LevelStore
@@ -52,6 +52,8 @@ def create(home: Path, target: Path | None) -> None:
         try:
             blocks, height = BlockStore(store), StateStore(store).tip.height
             header, certificate = blocks.header(height), blocks.certificate(height)
+            if header is not None and height > 0:
+                require_epoch_end(store, header)
             if header is None or certificate is None:
                 raise ConfigError(
                     f"height {height} has no finalization of its own: start the node, and stop it after another block"

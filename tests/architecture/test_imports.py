@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("node.epochs",),
     ("node.snapshot", "node.pruning", "node.rollback"),
     ("node.beginning",),
-    ("node.claims", "node.sync", "node.keeper"),
+    ("node.claims", "node.sync", "node.keeper", "node.offers"),
     ("node.waiting", "node.joining", "node.serving"),
     ("node.intake", "node.engine"),
     ("node.following",),

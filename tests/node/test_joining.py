@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +10,8 @@ import pytest
 
 from consensus.types import Certificate
 from devnet.generate import Generator
-from node import snapshot as module
-from node.modules.accounts import Transfer
-from node.modules.validators import Governing, RotateConsensusKey, possession_digest
+from node.following import QUIET_MS
+from node.modules.validators import Governing
 from node.p2p.messages import (
     BlockResponse,
     BlocksPruned,
@@ -21,115 +20,25 @@ from node.p2p.messages import (
     EpochEnds,
     Message,
     Snapshots,
+    SnapshotsRequest,
     SyncResponse,
 )
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import sha256
-from node.pruning import prune
-from node.snapshot import make_snapshot
-from node.storage.kv import MemoryStore
-from node.storage.schema import Column
 from node.storage.snapshots import SnapshotShelf
-from node.types.parameters import Parameters
 from node.types.snapshot import SNAPSHOT_VERSION, Snapshot
-from tests.factories import Chain, make_chain, make_key, make_transaction
+from tests.node.joining_world import SNAPSHOT_HEIGHT, World, flipped, only, silent
 from tests.node.ledger import Shelf
-from tests.node.mesh import Member, Mesh, Twist
 
-PARAMETERS = Parameters(delta_ms=100, epoch_length_heights=8)
-SNAPSHOT_HEIGHT = 32
-TIP_HEIGHT = 43
-
-
-MESHES: list[Mesh] = []
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "CHUNK_SIZE_BYTES", 2_000)
-    yield
-    while MESHES:
-        MESHES.pop().close()
-
-
-class World:
-    """Some nodes with a chain of which only the end is left, and a snapshot; and one with nothing."""
-
-    def __init__(self, directory: Path, *twists: Twist | None, is_pruned: bool = True, lag_heights: int = 0) -> None:
-        self.chain: Chain = make_chain(users=1, parameters=PARAMETERS)
-        self.mesh = Mesh(self.chain, directory)
-        MESHES.append(self.mesh)
-        self.new_key = make_key("rotated")
-        twists = twists or (None, None)
-        self.sources = [self.make_source(twist, is_pruned=is_pruned) for twist in twists]
-        self.joiner = self.mesh.add(lag_heights=lag_heights)
-
-    def make_source(self, twist: Twist | None, *, is_pruned: bool) -> Member:
-        source = self.mesh.add(MemoryStore(), twist=twist)
-        keys = (*self.chain.consensus_keys, self.new_key)
-        generator = Generator(self.chain.genesis, keys, source.store, Shelf())
-        for height in range(TIP_HEIGHT):
-            generator.add_block(self.transactions(height))
-            if generator.tip.height == SNAPSHOT_HEIGHT:
-                certificate = generator.blocks.certificate(SNAPSHOT_HEIGHT)
-                assert certificate is not None
-                make_snapshot(source.shelf, source.store.freeze(), generator.tip, certificate, first_epoch=1)
-        if is_pruned:
-            prune(source.store, SNAPSHOT_HEIGHT + 1)
-        return source
-
-    def transactions(self, height: int) -> list[bytes]:
-        """Payments, and one validator's new key in the second epoch."""
-        payments = [Transfer(recipient=make_key(f"{height} {each}").address, amount_units=1) for each in range(8)]
-        found = [
-            make_transaction(self.chain, self.chain.users[0], payment, nonce=8 * height + number)
-            for number, payment in enumerate(payments)
-        ]
-        if height == 12:
-            operator = self.chain.operators[0]
-            digest = possession_digest(self.chain.genesis_hash, operator.address)
-            rotation = RotateConsensusKey(
-                new_consensus_key=self.new_key.public_key, possession=self.new_key.sign(digest)
-            )
-            found.append(make_transaction(self.chain, operator, rotation, nonce=0))
-        return [encode(each) for each in found]
-
-    def start(self) -> None:
-        for member in self.mesh.members:
-            member.start()
-
-    def is_level(self) -> bool:
-        return self.joiner.replica is not None and self.joiner.height == TIP_HEIGHT
-
-    def check(self) -> None:
-        """The new node has the others' state, kept the ends of all epochs, and wrote nothing to its log."""
-        joiner, source = self.joiner, self.sources[0]
-        assert joiner.stopped is None
-        for column in (Column.STATE, Column.TREE):
-            start, stop = bytes((column,)), bytes((column + 1,))
-            assert dict(joiner.store.iterate(start, stop)) == dict(source.store.iterate(start, stop))
-        assert joiner.replica is not None
-        assert all(joiner.replica.blocks.epoch_end(epoch) is not None for epoch in range(1, 6))
-        assert joiner.wal is not None
-        assert not any(type(entry).__name__ in ("Born", "VoteCast") for entry in joiner.wal.replay())
-
-
-def only(kind: type, lie: Callable[..., Sequence[Message]]) -> Twist:
-    """Lies in messages of one kind."""
-    return lambda message: lie(message) if isinstance(message, kind) else (message,)
-
-
-def silent(_message: Message) -> Sequence[Message]:
-    return ()
-
-
-def flipped(data: bytes) -> bytes:
-    return data[:-1] + bytes((data[-1] ^ 1,)) if data else data
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 def test_empty_node_joins_by_a_snapshot_when_no_peer_has_the_blocks(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.start()
+    sent = world.joiner.sent
+    assert world.mesh.run_until(lambda: any(isinstance(message, SnapshotsRequest) for _, message in sent))
+    assert world.mesh.now_ms > QUIET_MS, "blocks may come yet"
     assert world.mesh.run_until(world.is_level)
     assert world.joiner.restarts == 1
     assert world.joiner.replica is not None

@@ -85,6 +85,16 @@ def take(generator: Generator, path: Path) -> tuple[SnapshotShelf, SnapshotDirec
     return shelf, make_snapshot(shelf, generator.store.freeze(), generator.tip, certificate, first_epoch=1)
 
 
+def take_anywhere(
+    generator: Generator, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[SnapshotShelf, SnapshotDirectory]:
+    """A snapshot as one would make it that does not look where the epoch ends."""
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "require_epoch_end", lambda _frozen, _header: None)
+        patched.setattr(module, "epoch_ends", lambda frozen, first, stop: epoch_ends(frozen, first, stop - 1))
+        return take(generator, path)
+
+
 def restore(directory: SnapshotDirectory, chain: Chain, store: KeyValueStore, anchor: Anchor | None = None) -> None:
     epochs = save_verified_epochs(directory, store, chain.genesis, anchor)
     restore_snapshot(directory, store, BlobStore(MemoryStore()), chain.genesis, epochs)
@@ -94,7 +104,7 @@ def column(store: KeyValueStore, which: Column) -> dict[bytes, bytes]:
     return dict(store.iterate(bytes((which,)), bytes((which + 1,))))
 
 
-@pytest.mark.parametrize("heights", [16, 19])
+@pytest.mark.parametrize("heights", [16, 24])
 def test_restored_state_is_the_same_to_the_last_node_and_goes_on(
     tmp_path: Path, heights: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +266,7 @@ def test_snapshot_of_another_chain_or_without_its_proof_is_refused(tmp_path: Pat
     earlier = generator.blocks.certificate(15)
     assert earlier is not None
     made.save_manifest(replace(snapshot, certificate=earlier))
-    with pytest.raises(StorageError, match="no snapshot of a final block of this chain: bad_certificate"):
+    with pytest.raises(StorageError, match="no snapshot of an epoch's last block of this chain: bad_certificate"):
         restore(made, chain, MemoryStore())
     few = replace(snapshot.certificate, signatures=snapshot.certificate.signatures[:2])
     made.save_manifest(replace(snapshot, certificate=few))
@@ -276,6 +286,38 @@ def test_trusted_block_must_be_on_the_snapshots_chain(tmp_path: Path) -> None:
         restore(made, chain, MemoryStore(), Anchor(7, bytes(32)))
     with pytest.raises(StorageError, match="height 16 is below the trusted block"):
         restore(made, chain, MemoryStore(), Anchor(24, bytes(32)))
+
+
+@pytest.mark.parametrize("heights", [1, 19])
+def test_snapshot_in_an_epochs_middle_is_not_made(tmp_path: Path, heights: int) -> None:
+    _, generator = generate(heights)
+    with pytest.raises(StorageError) as refusal:
+        take(generator, tmp_path)
+    epoch = (heights + 7) // 8
+    assert str(refusal.value) == (
+        f"height {heights} does not end an epoch, and a snapshot is one of an epoch's last block: "
+        f"wait for the end of epoch {epoch} (height {8 * epoch}), or roll back to the end of the one before"
+    )
+    assert SnapshotShelf(tmp_path).all() == []
+
+
+def test_snapshot_in_an_epochs_middle_is_not_restored_whoever_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, generator = generate(19)
+    shelf, made = take_anywhere(generator, tmp_path / "snapshots", monkeypatch)
+    store = MemoryStore()
+    words = "wrong_set: height 19 is not proven to end epoch 3"
+    with pytest.raises(StorageError, match=words):
+        restore(made, chain, store)
+    assert store.get(RESTORING_KEY) is None, "refused before anything was touched"
+    made.path.rename(shelf.path / "incoming")
+    assert restore_incoming(shelf, store, BlobStore(MemoryStore()), chain.genesis, None) is None
+    while generator.tip.height < 24:
+        generator.add_block([])
+    save_epoch_ends(store, list(epoch_ends(generator.store, 1, 4)))
+    assert restore_incoming(shelf, store, BlobStore(MemoryStore()), chain.genesis, None) is None, "24 ends epoch 3"
+    assert store.get(RESTORING_KEY) is None
 
 
 @pytest.mark.parametrize("batches", [1, 3, 6, 9])

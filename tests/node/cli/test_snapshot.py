@@ -48,15 +48,15 @@ def tip_of(home: Home, chain: Chain) -> tuple[int, bytes]:
 
 
 def test_snapshot_goes_from_one_home_to_another_and_nothing_else_changes(tmp_path: Path) -> None:
-    chain, source = make_source(tmp_path / "source", 20)
+    chain, source = make_source(tmp_path / "source", 24)
     target = make_home(tmp_path / "target", chain)
     before = logs(source), logs(target)
     assert run("snapshot", "list", "--home", str(source.path), cwd=tmp_path) == "none\n"
     said = run("snapshot", "create", "--home", str(source.path), "--to", "carried", cwd=tmp_path)
-    assert said.startswith("height 20, ")
-    assert run("snapshot", "list", "--home", str(source.path), cwd=tmp_path).split()[0] == "20"
+    assert said.startswith("height 24, ")
+    assert run("snapshot", "list", "--home", str(source.path), cwd=tmp_path).split()[0] == "24"
     said = run("snapshot", "restore", "--home", str(target.path), "carried", cwd=tmp_path)
-    assert said.startswith("restored height 20, state root ")
+    assert said.startswith("restored height 24, state root ")
     assert tip_of(target, chain) == tip_of(source, chain)
     assert (logs(source), logs(target)) == before
     again = run("snapshot", "restore", "--home", str(target.path), "carried", cwd=tmp_path, code=1)
@@ -67,7 +67,7 @@ def test_snapshot_goes_from_one_home_to_another_and_nothing_else_changes(tmp_pat
 
 
 def test_damaged_snapshot_is_refused_named_and_leaves_the_home_empty(tmp_path: Path) -> None:
-    chain, source = make_source(tmp_path / "source", 20)
+    chain, source = make_source(tmp_path / "source", 24)
     target = make_home(tmp_path / "target", chain)
     run("snapshot", "create", "--home", str(source.path), "--to", "carried", cwd=tmp_path)
     chunk = tmp_path / "carried" / "chunk-000000"
@@ -77,16 +77,28 @@ def test_damaged_snapshot_is_refused_named_and_leaves_the_home_empty(tmp_path: P
     assert "chunk-000000 is damaged or forged" in said
     chunk.write_bytes(good)
     run("snapshot", "restore", "--home", str(target.path), "carried", cwd=tmp_path)
-    assert tip_of(target, chain)[0] == 20
+    assert tip_of(target, chain)[0] == 24
 
 
 def test_snapshot_of_another_chain_or_past_the_trusted_block_is_refused(tmp_path: Path) -> None:
-    chain, source = make_source(tmp_path / "source", 20)
+    chain, source = make_source(tmp_path / "source", 24)
     run("snapshot", "create", "--home", str(source.path), "--to", "carried", cwd=tmp_path)
     target = make_home(tmp_path / "target", chain)
     target.save_config(Config(storage=StorageConfig(trusted_height=8, trusted_block_id="00" * 32)))
     said = run("snapshot", "restore", "--home", str(target.path), "carried", cwd=tmp_path, code=1)
     assert "another block than the trusted one at 8" in said
+
+
+def test_snapshot_in_an_epochs_middle_is_refused_until_it_is_rolled_back_to_the_end_before(tmp_path: Path) -> None:
+    _, source = make_source(tmp_path / "source", 20)
+    said = run("snapshot", "create", "--home", str(source.path), "--to", "carried", cwd=tmp_path, code=1)
+    assert "height 20 does not end an epoch" in said
+    assert "wait for the end of epoch 3 (height 24), or roll back to the end of the one before" in said
+    assert not (tmp_path / "carried").exists()
+    assert run("snapshot", "list", "--home", str(source.path), cwd=tmp_path) == "none\n"
+    run("rollback", "--home", str(source.path), "--to", "16", cwd=tmp_path)
+    said = run("snapshot", "create", "--home", str(source.path), "--to", "carried", cwd=tmp_path)
+    assert said.startswith("height 16, ")
 
 
 def test_rollback_goes_back_and_refuses_what_undo_does_not_cover(tmp_path: Path) -> None:
