@@ -55,6 +55,7 @@ def test_crash_of_everybody_right_after_a_nullify_leads_to_no_contradiction():
         assert min(cluster.heights()) > before
 
 
+@pytest.mark.slow
 def test_half_with_a_notarization_and_half_with_a_nullification_of_one_view_find_together():
     """Pitfall 3: each half would reject the other's parent; repair and retransmission must bring the proofs over."""
     cluster = Cluster([1, 1, 1, 1], seed=3, longest_delay_ms=2)

@@ -37,6 +37,7 @@ def hit(every: int, *options: str) -> int:
     return sum(int(kills) for _, _, kills, _, _ in totals)
 
 
+@pytest.mark.slow
 def test_killed_at_a_few_points_it_comes_to_the_roots_of_the_others() -> None:
     assert hit(180, "--only", "kill") >= 2
 

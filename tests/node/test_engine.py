@@ -402,6 +402,7 @@ def test_recovery_stands_in_the_log_before_anything_is_signed_and_outlives_its_r
     assert [entry for entry in stage.log.entries if isinstance(entry, Recovered)] == [recovered]
 
 
+@pytest.mark.slow
 def test_node_without_a_vote_keeps_no_more_certificates_in_memory_than_one_append_takes() -> None:
     stage = Stage(running=3)
     node = stage.world.nodes["v3"]

@@ -16,7 +16,7 @@ from tests.simulation.plan import Plan, Profile, draw_plan
 from tests.simulation.scenario import run_plan
 from tests.simulation.shrink import shrink
 
-SAVED_SEEDS = 1_000
+SAVED_SEEDS = 100
 """After so many seeds a campaign says how far it is, and saves."""
 VERBOSE_SEEDS = 200
 """A campaign up to this size prints a line per seed."""

@@ -94,6 +94,7 @@ def test_one_byzantine_validator_of_four_stops_nothing_and_is_accused_of_nothing
     assert [run.accused for run in runs] == [0] * 3
 
 
+@pytest.mark.slow
 def test_every_lie_of_the_lying_proposer_is_told_somewhere_and_refused_for_its_reason() -> None:
     LIES_TOLD.clear()
     runs = [
@@ -128,6 +129,7 @@ def test_same_seed_gives_the_same_trace_under_two_hash_seeds(profile: Profile) -
     assert len(digests) == 1, digests
 
 
+@pytest.mark.slow
 def test_campaign_adds_up_the_same_with_one_process_and_with_two() -> None:
     one, two = (run_campaign(range(30), Profile.CORE, jobs=jobs) for jobs in (1, 2))
     assert (one.digest, one.events, one.failed) == (two.digest, two.events, [])

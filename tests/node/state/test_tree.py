@@ -52,6 +52,7 @@ crowded = st.builds(
 batches = st.lists(st.dictionaries(crowded, st.none() | st.binary(min_size=32, max_size=32), max_size=9), max_size=7)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(batches)
 def test_root_and_nodes_are_those_of_a_fresh_build_after_every_batch(changes: list[dict[bytes, bytes | None]]) -> None:
