@@ -60,8 +60,14 @@ class Patient:
             assert any(words in said for words in SYNC_AGAIN), said
             shutil.rmtree(self.home.data / part)
             shutil.copytree(copy, self.home.data / part)
-            self.world.disk.start(None)
-            self.run_until(self.world.height + 3)
+            try:
+                self.world.disk.start(None)
+                self.run_until(self.world.height + 3)
+            except Refused:  # earlier damage lay where nothing had read it: the node is helped as it says
+                self.world.disk.end()
+                shutil.rmtree(self.home.data / part)
+                self.world.disk.start(None)
+                self.run_until(self.world.height + 3)
         shutil.rmtree(copy)
         return said
 
