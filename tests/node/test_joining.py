@@ -30,7 +30,7 @@ from node.types.snapshot import SNAPSHOT_VERSION, Snapshot
 from tests.node.joining_world import SNAPSHOT_HEIGHT, World, flipped, only, silent
 from tests.node.ledger import Shelf
 
-pytestmark = pytest.mark.usefixtures("small_chunks")
+pytestmark = [pytest.mark.usefixtures("small_chunks"), pytest.mark.slow]
 
 
 def test_empty_node_joins_by_a_snapshot_when_no_peer_has_the_blocks(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from node.storage.snapshots import SnapshotShelf
 from node.types.snapshot import SNAPSHOT_VERSION, ChunkRef, Manifest, Snapshot
 from tests.node.joining_world import SNAPSHOT_HEIGHT, World, only
 
-pytestmark = pytest.mark.usefixtures("small_chunks")
+pytestmark = [pytest.mark.usefixtures("small_chunks"), pytest.mark.slow]
 
 
 def invented_offer(world: World, height: int, secret: bytes) -> Snapshots:
