@@ -70,6 +70,8 @@ class ApiConfig:
     """Whether this node keeps the explorer's index."""
 
 
+RESERVE_SIZE_BYTES = 64 * 2**20
+"""With less room than this on the data's disk a node is called full: a log file and some blocks still fit."""
 LEAST_KEPT_HEIGHTS = 256
 """Fewer blocks than there are undo records are never kept."""
 
@@ -88,7 +90,7 @@ class StorageConfig:
     """The last block of an epoch that a snapshot's chain must go through; 0 trusts the genesis alone."""
     trusted_block_id: str = ""
     """That block's id, in hexadecimal."""
-    reserve_size_bytes: int = 64 * 2**20
+    reserve_size_bytes: int = RESERVE_SIZE_BYTES
     """Free space below which the node pauses: it takes nothing in and signs nothing until twice as much is free."""
 
 

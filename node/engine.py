@@ -46,7 +46,7 @@ from node.storage.wal import (
     WriteAheadLog,
 )
 from node.types.block import PROTOCOL_VERSION, Block
-from node.types.signed import vote_digest
+from node.types.signed import is_signed, vote_digest
 from node.waiting import Early, EarlyMessage, Needs, Waiting
 
 MOST_UNSYNCED_ENTRIES = 256
@@ -147,8 +147,6 @@ class Engine:
         self._delivering: Waiting[Certificate] | None = None
         self._proposed: dict[int, bytes] = {}
         """Blocks whose bodies nobody asked for, by the view they were proposed in."""
-        self._later_certificates: dict[int, list[Certificate]] = {}
-        """What the log holds of epochs that the state, put back, has not reached yet."""
         self._may_be_early = may_be_early
         self._early = Early()
         self._fetched = (0, 0)
@@ -268,10 +266,7 @@ class Engine:
         """Whether a certificate of the current epoch has its quorum and its signatures."""
         if certificate.statement.epoch != self.core.epoch or not is_well_formed(certificate, self.core.quorum):
             return False
-        digest = vote_digest(self._genesis_hash, certificate.statement)
-        return all(
-            is_valid_signature(self._keys[entry.validator], digest, entry.signature) for entry in certificate.signatures
-        )
+        return is_signed(self._genesis_hash, certificate, self._keys)
 
     # What the node gets.
 
@@ -509,11 +504,10 @@ class Engine:
         self._proposed = {}
         position = _position(governing, Final(view=0, block_id=last.block_id), last.block.header.view)
         votes = self._signer.votes_since(position.epoch, 0) if self._signer is not None else ()
-        logged = self._later_certificates.pop(position.epoch, ())
         if votes:  # the state was rolled back or replaced, the log was not: what was signed in the epoch still counts
             recovered, is_log_lost = self.core.recovered, self.core.is_log_lost
             self.core = Simplex(self._signer.id if self._signer else None, position, is_log_lost=is_log_lost)
-            self.core.restore(votes, logged, recovered)
+            self.core.restore(votes, (), recovered)
             self._inputs.appendleft(on.Start())
             self._run()
             return
@@ -634,9 +628,6 @@ class Engine:
         floor = recalled.signing_floor(self.core.epoch, self.core.final.view)
         if floor != recalled.recovered:
             log.warning("state_behind_log", epoch=self.core.epoch, hint="nothing is signed before it has caught up")
-        for certificate in recalled.certificates:
-            if certificate.statement.epoch > self.core.epoch:
-                self._later_certificates.setdefault(certificate.statement.epoch, []).append(certificate)
         self.core.restore(recalled.votes, recalled.certificates, floor)
 
     def _stop(self, why: str) -> None:

@@ -10,11 +10,10 @@ from consensus.quorum import Quorum
 from consensus.types import Certificate, VoteKind
 from node.errors import BlockReason, BlockRejected
 from node.execution.handover import read_governing
-from node.primitives.crypto import are_valid_signatures
 from node.types.block import Header
 from node.types.epoch import EpochEnd
 from node.types.genesis import Genesis
-from node.types.signed import vote_digest
+from node.types.signed import is_signed
 from node.types.validator import ValidatorSet
 
 
@@ -103,9 +102,4 @@ def is_finalization(genesis_hash: bytes, validators: ValidatorSet, header: Heade
         return False
     if not is_well_formed(certificate, Quorum(validators.for_consensus())):
         return False
-    digest, members = vote_digest(genesis_hash, statement), validators.by_id()
-    return all(
-        are_valid_signatures(
-            (members[each.validator].consensus_key, digest, each.signature) for each in certificate.signatures
-        )
-    )
+    return is_signed(genesis_hash, certificate, {each.id: each.consensus_key for each in validators.validators})

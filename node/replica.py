@@ -77,7 +77,6 @@ from node.storage.kv import KeyValueStore
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher
 from node.types.block import Header
-from node.types.epoch import EpochEnd
 from node.types.genesis import Genesis
 from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
@@ -292,10 +291,6 @@ class Replica:
     def audit(self) -> Audit:
         """A walk over every holding of the final state."""
         return Audit(self._store, self.state)
-
-    def handover(self, epoch: int) -> EpochEnd | None:
-        """What an epoch's last block left to light clients, if this node executed it."""
-        return self.blocks.epoch_end(epoch)
 
     # What people send.
 

@@ -109,9 +109,7 @@ class Needs:
         """Starts whatever a judgement waits for; returns what tells whether it has come."""
         match pending:
             case ParentPending(block_id=missing_id):
-                if self._tree.has_body(
-                    missing_id
-                ):  # a final block below the last one: nothing can stand on it any more
+                if self._tree.has_body(missing_id):  # final, and not the last one: nothing can stand on it any more
                     return _never
                 self._source.want_block(missing_id, leader)
                 return lambda: self._tree.has_body(missing_id)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from consensus.types import VoteKind
 from node.api import present, requests, views_consensus
 from node.api.explanation import WORD, Standing, explain, needed_power
-from node.api.health import LEAST_FREE_BYTES
 from node.api.source import Source
+from node.config import RESERVE_SIZE_BYTES
 from node.modules.context import BlobPending, Pending, ResultPending
 from node.modules.validators import GOVERNING, REGISTRY
 from node.proposal import BlobsPending, ParentPending, TimePending
@@ -81,7 +81,7 @@ def find_standing(source: Source) -> Standing:
         waits=_waits(engine.waits_for),
         ready_transactions=replica.mempool.ready_count,
         halted_why=engine.stopped_why if engine.is_stopped else None,
-        is_disk_full=replica.paused_for is not None or (free_bytes is not None and free_bytes < LEAST_FREE_BYTES),
+        is_disk_full=replica.paused_for is not None or (free_bytes is not None and free_bytes < RESERVE_SIZE_BYTES),
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.quorum import is_quorum_power
+from node.config import RESERVE_SIZE_BYTES
 from node.errors import Reason
 
-LEAST_FREE_BYTES = 64 * 2**20
-"""With less room than this on the data's disk a node is called full: a log file and some blocks still fit."""
 STALLED_DELTAS = 20
 """Without a final block for the empty block interval and this many Δ, the chain or this node stands still."""
 
@@ -88,7 +87,7 @@ def find_problems(facts: Facts) -> dict[HealthReason, str]:
 
 
 def _disk(facts: Facts) -> str | None:
-    if facts.free_bytes is not None and facts.free_bytes < LEAST_FREE_BYTES:
+    if facts.free_bytes is not None and facts.free_bytes < RESERVE_SIZE_BYTES:
         return f"{facts.free_bytes} bytes are free"
     return "it does not vote until there is" if facts.is_paused_for_disk else None
 

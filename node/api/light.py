@@ -23,7 +23,7 @@ async def light_block(source: Source, parameters: requests.LightBlockParameters)
     if parameters.epoch is not None:
         if parameters.height is not None:
             raise RequestRejected(RequestReason.INVALID_PARAMETER, "give a height or an epoch, not both")
-        handover = source.replica.handover(parameters.epoch)
+        handover = source.replica.blocks.epoch_end(parameters.epoch)
         if handover is None:
             raise RequestRejected(RequestReason.NOT_FOUND, _why_no_end(source, parameters.epoch))
         return _view(source, handover.header, _own(handover), handover)
@@ -34,7 +34,7 @@ async def light_block(source: Source, parameters: requests.LightBlockParameters)
     stored = await source.history.at(height)
     if stored is None:
         raise RequestRejected(RequestReason.NOT_FOUND, f"this node does not keep block {height}: ask another one")
-    handover = source.replica.handover(stored.header.epoch)
+    handover = source.replica.blocks.epoch_end(stored.header.epoch)
     if handover is not None and handover.header.height == height:
         return _view(source, stored.header, _own(handover), handover)
     proof = await source.history.off_loop(lambda: source.replica.blocks.finality_proof(height))
@@ -56,7 +56,7 @@ def _own(handover: EpochEnd) -> FinalityProof:
 
 
 def _view(source: Source, header: Header, proof: FinalityProof, handover: EpochEnd | None) -> LightBlockView:
-    before = source.replica.handover(header.epoch - 1)
+    before = source.replica.blocks.epoch_end(header.epoch - 1)
     shown = None
     if handover is not None:
         nodes = [node.hex() for node in handover.proof_nodes]

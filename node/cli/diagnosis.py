@@ -20,8 +20,15 @@ from pathlib import Path
 
 from attribution.request import TABLES_HASHES
 from node import __version__
-from node.api.health import LEAST_FREE_BYTES
-from node.config import CONSENSUS_KEY_FILE, NODE_KEY_FILE, REPORTER_KEY_FILE, Config, ConfigError, Home
+from node.config import (
+    CONSENSUS_KEY_FILE,
+    NODE_KEY_FILE,
+    REPORTER_KEY_FILE,
+    RESERVE_SIZE_BYTES,
+    Config,
+    ConfigError,
+    Home,
+)
 from node.modules.validators import Governing, Registry
 from node.primitives.crypto import PrivateKey, make_node_certificate
 from node.types.block import PROTOCOL_VERSION
@@ -185,7 +192,7 @@ def check_disk(home: Home) -> Iterator[Finding]:
     where = home.data if home.data.exists() else home.path
     free_bytes = shutil.disk_usage(where).free
     words = f"{free_bytes / 2**30:.1f} GiB are free on the disk of {where}"
-    if free_bytes < LEAST_FREE_BYTES:
+    if free_bytes < RESERVE_SIZE_BYTES:
         yield fail("disk", words, "make room: the node stops when it cannot write")
     elif free_bytes < SCARCE_FREE_BYTES:
         yield warn("disk", words, "make room soon")

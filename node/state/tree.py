@@ -74,15 +74,17 @@ def verify(root: bytes, key_hash: bytes, proof: StateProof) -> bytes | None:
         return None
     for depth, node in enumerate(proof.nodes):
         is_last = depth == len(proof.nodes) - 1
-        if hashlib.sha256(node).digest() != expected or depth > DEEPEST:
+        if hashlib.sha256(node).digest() != expected:
             raise ValueError("a node is not the one its parent names")
         if node[0] == LEAF:
-            if not is_last or len(node) != 1 + 2 * HASH_SIZE_BYTES:
-                raise ValueError("a leaf ends a path")
+            if not is_last or len(node) != 1 + 2 * HASH_SIZE_BYTES or node[1:33].hex()[:depth] != digits[:depth]:
+                raise ValueError("a leaf ends a path, and lies on it")
             return node[33:] if node[1:33] == key_hash else None
-        bitmap, bit = int.from_bytes(node[1:BRANCH_HEADER], "big"), 1 << int(digits[depth], 16)
-        if len(node) != BRANCH_HEADER + HASH_SIZE_BYTES * bitmap.bit_count():
+        bitmap = int.from_bytes(node[1:BRANCH_HEADER], "big")
+        size_bytes = BRANCH_HEADER + HASH_SIZE_BYTES * bitmap.bit_count()
+        if node[0] != BRANCH or depth >= DEEPEST or len(node) != size_bytes:
             raise ValueError("a branch names as many children as its bitmap")
+        bit = 1 << int(digits[depth], 16)
         if not bitmap & bit:
             if not is_last:
                 raise ValueError("nothing is below a branch without the digit")

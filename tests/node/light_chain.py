@@ -152,7 +152,7 @@ def thin_out(store: MemoryStore) -> None:
 
 
 def handover(played: Played, epoch: int) -> EpochEnd:
-    found = played.replica.handover(epoch)
+    found = played.replica.blocks.epoch_end(epoch)
     assert found is not None
     return found
 

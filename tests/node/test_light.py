@@ -282,7 +282,7 @@ def test_a_node_that_joined_late_by_sync_serves_every_epoch_too() -> None:
     for epoch in (1, 2, 3):
         client = LightClient.from_genesis(encode(world.chain.genesis), world.chain.genesis_hash)
         for number in range(1, epoch + 1):
-            found = late.handover(number)
+            found = late.blocks.epoch_end(number)
             assert found is not None
             proof = FinalityProof(headers=(), certificate=found.certificate)
             client.follow(encode(found.header), encode(proof), found.governing, found.proof_nodes)

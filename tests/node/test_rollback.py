@@ -87,8 +87,9 @@ def test_stopped_in_the_middle_it_is_at_a_whole_block(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_validator_that_was_rolled_back_into_an_earlier_epoch_comes_back_and_signs_nothing_twice(
-    tmp_path: Path,
+@pytest.mark.parametrize("count", [1, 2])
+def test_validators_that_were_rolled_back_into_an_earlier_epoch_come_back_and_sign_nothing_twice(
+    tmp_path: Path, count: int
 ) -> None:
     parameters = Parameters(delta_ms=100, empty_block_interval_ms=200, epoch_length_heights=6)
     chain = make_chain(parameters=parameters)
@@ -102,15 +103,17 @@ def test_validator_that_was_rolled_back_into_an_earlier_epoch_comes_back_and_sig
         member.start()
     try:
         assert mesh.run_until(lambda: min(member.height for member in mesh.members) >= 16)
-        victim = mesh.members[3]
-        top = victim.height
-        victim.end()
-        victim.barred.clear()
-        roll_back(victim.store, top - 8)
-        earlier_epoch = GOVERNING.get(StateStore(victim.store)).epoch
-        assert earlier_epoch < (top - 1) // 6 + 1, "it begins in an earlier epoch"
-        victim.start()
-        assert mesh.run_until(lambda: victim.height >= top + 8)
+        victims = mesh.members[-count:]
+        victim, top = victims[-1], min(each.height for each in victims)
+        for each in victims:
+            each.end()
+            each.barred.clear()
+            roll_back(each.store, top - 8)
+            earlier_epoch = GOVERNING.get(StateStore(each.store)).epoch
+            assert earlier_epoch < (top - 1) // 6 + 1, "it begins in an earlier epoch"
+        for each in victims:
+            each.start()
+        assert mesh.run_until(lambda: min(each.height for each in mesh.members) >= top + 8)
         assert [member.stopped for member in mesh.members] == [None] * 4
         assert [member.penalties for member in mesh.members] == [[]] * 4
         assert mesh.run_until(lambda: any(isinstance(message, Votes) for _, message in victim.sent[-50:]))

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from node.api.consensus_state import _waits
-from node.api.health import LEAST_FREE_BYTES
 from node.api.source import Source
 from node.api.views_consensus import ConsensusStateView
+from node.config import RESERVE_SIZE_BYTES
 from node.modules.context import BlobPending, ResultPending
 from node.primitives.address import format_address
 from node.proposal import BlobsPending, ParentPending, TimePending
@@ -45,7 +45,7 @@ async def test_a_halted_node_says_why(client: Client) -> None:
 
 
 async def test_a_full_disk_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Source, "free_bytes", lambda _: LEAST_FREE_BYTES - 1)
+    monkeypatch.setattr(Source, "free_bytes", lambda _: RESERVE_SIZE_BYTES - 1)
     async with serving(Node(story_chain(), data=tmp_path)) as client:
         assert (await client.call("consensus_state"))["situation"] == "disk_full"
         ready = await client.get("/readyz")

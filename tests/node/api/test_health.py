@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from node.api.health import LEAST_FREE_BYTES, Facts, HealthReason, find_problems
+from node.api.health import Facts, HealthReason, find_problems
+from node.config import RESERVE_SIZE_BYTES
 
 WELL = Facts(
     is_halted=False,
@@ -19,7 +20,7 @@ WELL = Facts(
     reachable_power=3,
     total_power=4,
     is_admitted=True,
-    free_bytes=LEAST_FREE_BYTES,
+    free_bytes=RESERVE_SIZE_BYTES,
     is_paused_for_disk=False,
     index_height=None,
     height=100,
@@ -40,7 +41,7 @@ def test_a_node_that_does_its_work_is_ready() -> None:
         ({"seconds_since_final": 10.5}, HealthReason.NO_FINALIZATION, "(10.5 s, 10.0 s are expected at most)"),
         ({"reachable_power": 2}, HealthReason.TOO_FEW_PEERS, "(2 of 4 votes are here)"),
         ({"is_admitted": False}, HealthReason.NOT_ADMITTED, "others refuse its connections"),
-        ({"free_bytes": LEAST_FREE_BYTES - 1}, HealthReason.DISK_FULL, f"({LEAST_FREE_BYTES - 1} bytes are free)"),
+        ({"free_bytes": RESERVE_SIZE_BYTES - 1}, HealthReason.DISK_FULL, f"({RESERVE_SIZE_BYTES - 1} bytes are free)"),
         ({"is_paused_for_disk": True}, HealthReason.DISK_FULL, "(it does not vote until there is)"),
         ({"index_height": 7}, HealthReason.INDEXING, "(at height 7 of 100)"),
         ({"is_stopping": True}, HealthReason.STOPPING, "The node is stopping."),

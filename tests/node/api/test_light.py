@@ -91,11 +91,11 @@ async def test_a_handover_is_written_with_the_block_and_survives_a_restart(clien
     node = client.node
     await node.close()
     again = Node(node.chain, node.disk.copy())
-    found = again.replica.handover(2)
+    found = again.replica.blocks.epoch_end(2)
     assert found is not None
     assert decode(type(GOVERNING.get(again.replica.state)), found.governing).epoch == 3
     assert found.header == decode_header(again, 2 * EPOCH_LENGTH_HEIGHTS)
-    assert [again.replica.handover(epoch) for epoch in (0, 3)] == [None, None]
+    assert [again.replica.blocks.epoch_end(epoch) for epoch in (0, 3)] == [None, None]
     await again.close()
 
 

@@ -213,3 +213,31 @@ def test_the_deepest_proof_fits_its_wire_class() -> None:
     assert decode(StateProof, encode(proof)) == proof
     absent = tree.prove(nodes.stored.get, bytes.fromhex("a" * 63 + "2"))
     assert len(absent.nodes) == tree.DEEPEST
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_checking_a_proof_agrees_with_the_plain_reference_whatever_was_done_to_it(seed: int) -> None:
+    """A true proof gives the value's hash or its absence; a byte flipped, a node left out or doubled proves nothing."""
+    print(f"SEED={seed}")
+    draw = random.Random(seed)
+    contents = {draw.randbytes(8): draw.randbytes(5) for _ in range(200)}
+    changes = {hashlib.sha256(key).digest(): hashlib.sha256(value).digest() for key, value in contents.items()}
+    stored: dict[str, bytes | None] = {}
+    root, writes = tree.update(stored.get, changes)
+    stored.update(writes)
+    for key in [*list(contents)[:60], *(draw.randbytes(8) for _ in range(60))]:
+        key_hash = hashlib.sha256(key).digest()
+        proof = tree.prove(stored.get, key_hash)
+        assert tree.verify(root, key_hash, proof) == changes.get(key_hash)
+        for nodes in spoilt(draw, list(proof.nodes)):
+            claimed = contents.get(key)
+            assert not is_proven(root, key, claimed, nodes)
+            with pytest.raises(ValueError, match=r"a node|a leaf|a branch|nothing is below|the path"):
+                tree.verify(root, key_hash, tree.StateProof(nodes=tuple(nodes)))
+
+
+def spoilt(draw: random.Random, nodes: list[bytes]) -> list[list[bytes]]:
+    at = draw.randrange(len(nodes))
+    node, byte = bytearray(nodes[at]), draw.randrange(len(nodes[at]))
+    node[byte] ^= 1 << draw.randrange(8)
+    return [[*nodes[:at], bytes(node), *nodes[at + 1 :]], nodes[:-1], [*nodes, nodes[-1]], nodes[1:]]
