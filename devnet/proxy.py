@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import selectors
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -95,6 +98,7 @@ class Link:
         self._is_open = asyncio.Event()
         self._is_open.set()
         self._free_s = 0.0
+        self._streams: set[Stream] = set()
 
     def set(self, conditions: Conditions) -> None:
         """Changes what happens to everything that is under way or follows."""
@@ -103,25 +107,48 @@ class Link:
             self._is_open.clear()
         else:
             self._is_open.set()
+        for stream in list(self._streams):
+            stream.advance()
 
     async def opened(self) -> None:
         """Returns once it is not blocked."""
         await self._is_open.wait()
 
-    async def pass_through(self, sent_s: float, extra: float, size_bytes: int) -> None:
-        """Returns when a chunk arrives that was sent at a moment; `extra` in 0..1 is its part of the jitter."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._is_open.wait()
-            due_s = sent_s + (self.conditions.delay_ms + extra * self.conditions.jitter_ms) / 1000
-            left_s = due_s - loop.time()
-            if left_s <= 0:
-                break
-            await asyncio.sleep(left_s)
-        if self.conditions.bytes_per_second:
-            # All connections share the link: whoever comes next waits for this one.
-            self._free_s = max(self._free_s, loop.time()) + size_bytes / self.conditions.bytes_per_second
-            await asyncio.sleep(self._free_s - loop.time())
+    def join(self, stream: Stream) -> None:
+        """A stream flows over this link: it is told of changes."""
+        self._streams.add(stream)
+
+    def leave(self, stream: Stream) -> None:
+        """It has ended."""
+        self._streams.discard(stream)
+
+    def due_s(self, chunk: Chunk) -> float:
+        """When the first byte of a chunk arrives, as things stand."""
+        if self.conditions.is_blocked:
+            return math.inf
+        return chunk.sent_s + (self.conditions.delay_ms + chunk.extra * self.conditions.jitter_ms) / 1000
+
+    def passed_s(self, now_s: float, size_bytes: int) -> float:
+        """When the last byte has arrived: all connections share the link, whoever comes next waits for this one."""
+        rate = self.conditions.bytes_per_second
+        if not rate:
+            return now_s
+        self._free_s = max(self._free_s, now_s) + size_bytes / rate
+        return self._free_s
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some bytes on their way, as they were read."""
+
+    data: bytes
+    """The bytes; none are the end of the direction."""
+    sent_s: float
+    """When they were sent."""
+    extra: float
+    """Its part of the jitter, 0..1."""
+    passed_s: float | None = None
+    """When all of it has arrived; unknown before its first byte has."""
 
 
 class Proxy:
@@ -135,20 +162,16 @@ class Proxy:
 
     async def open(self, route: Route) -> int:
         """Listens on loopback for a dialer. Returns the port."""
+        loop = asyncio.get_running_loop()
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None, "asyncio runs this in a task"
+        def accept() -> Stream:
+            stream = Stream(self.link(route.dialer, route.target), self._choose)
+            task = loop.create_task(self._serve(route, stream))
             self._connections[task] = frozenset((route.dialer, route.target))
-            try:
-                await self._serve(route, reader, writer)
-            except (OSError, asyncio.CancelledError):
-                pass
-            finally:
-                del self._connections[task]
-                writer.transport.abort()
+            task.add_done_callback(lambda task: self._forget(task, stream))
+            return stream
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await loop.create_server(accept, "127.0.0.1", 0)
         self._servers.append(server)
         port: int = server.sockets[0].getsockname()[1]
         return port
@@ -173,63 +196,124 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, route: Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, route: Route, forth: Stream) -> None:
+        """One connection, from its dialer's bytes to its end."""
         there, back = self.link(route.dialer, route.target), self.link(route.target, route.dialer)
-        async with _Stream(reader, there, self._choose) as forth:
+        home = Stream(back, self._choose)
+        try:
             if not await _comes_first(there.opened(), forth.ended.wait()):  # it gave up while nothing went through
                 return
-            target_reader, target_writer = await asyncio.open_connection(route.host, route.port)
-            try:
-                async with _Stream(target_reader, back, self._choose) as home:
-                    await asyncio.gather(forth.deliver(target_writer), home.deliver(writer))
-            finally:
-                target_writer.transport.abort()
+            loop = asyncio.get_running_loop()
+            with contextlib.suppress(OSError):  # nobody listens: the dialer is told so by the end of its connection
+                await loop.create_connection(lambda: home, route.host, route.port)
+                forth.flow_to(home)
+                home.flow_to(forth)
+                await forth.done.wait()
+                await home.done.wait()
+        finally:
+            home.abort()
+
+    def _forget(self, task: asyncio.Task[None], forth: Stream) -> None:
+        forth.abort()  # also when the task was cancelled before it began
+        del self._connections[task]
 
 
-class _Stream:
-    """What one end of a connection sends, on its way over a link."""
+class Stream(asyncio.Protocol):
+    """One end of a connection, and what it sends on its way over a link."""
 
-    def __init__(self, reader: asyncio.StreamReader, link: Link, choose: random.Random) -> None:
-        self._reader = reader
+    def __init__(self, link: Link, choose: random.Random) -> None:
         self._link = link
         self._choose = choose
-        self._held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MOST_HELD_CHUNKS)
-        self._filling = asyncio.ensure_future(self._fill())
+        self._held: deque[Chunk] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._target: Stream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._may_write = True
         self.ended = asyncio.Event()
         """Set when the sender has closed its end."""
+        self.done = asyncio.Event()
+        """Set when its end was handed on, or there is nobody left to hand anything to."""
 
-    async def __aenter__(self) -> _Stream:
-        return self
+    def flow_to(self, target: Stream) -> None:
+        """What this end sends goes to another from now on."""
+        self._target = target
+        self._link.join(self)
+        self.advance()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._filling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._filling
-
-    async def deliver(self, writer: asyncio.StreamWriter) -> None:
-        """Hands everything on in order, the end included. Raises: OSError when the receiver is gone."""
-        while True:
-            sent_s, data = await self._held.get()
-            await self._link.pass_through(sent_s, self._choose.random(), len(data))
-            if not data:
-                writer.write_eof()
+    def advance(self) -> None:
+        """Hands on everything that has arrived by now, in order."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        target, loop = self._target, asyncio.get_running_loop()
+        if target is None or target._transport is None:
+            return
+        while self._held and target._may_write:
+            chunk, now_s = self._held[0], loop.time()
+            due_s = self._link.due_s(chunk) if chunk.passed_s is None else chunk.passed_s
+            if chunk.passed_s is None and due_s <= now_s:
+                due_s = chunk.passed_s = self._link.passed_s(now_s, len(chunk.data))
+            if due_s > now_s:
+                if due_s < math.inf:
+                    self._timer = loop.call_at(due_s, self.advance)
                 return
-            writer.write(data)
-            await writer.drain()
+            self._held.popleft()
+            if chunk.data:
+                target._transport.write(chunk.data)
+            else:
+                self.done.set()
+                if not target._transport.is_closing():
+                    target._transport.write_eof()
+            if len(self._held) == MOST_HELD_CHUNKS - 1 and self._transport is not None:
+                self._transport.resume_reading()
 
-    async def _fill(self) -> None:
-        loop = asyncio.get_running_loop()
-        data = b"there is more"
-        while data:
-            try:
-                data = await self._reader.read(CHUNK_SIZE_BYTES)
-            except OSError:
-                data = b""
-            if not data:
-                self.ended.set()
-            await self._held.put((loop.time(), data))
+    def abort(self) -> None:
+        """Ends it at once."""
+        self._link.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        assert isinstance(transport, asyncio.Transport), "TCP gives full transports"
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """The sender sent something."""
+        self._hold(data)
+
+    def eof_received(self) -> bool:
+        """The sender closed its end; the other direction stays open."""
+        self.ended.set()
+        self._hold(b"")
+        return True
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The connection is gone; what was sent before is still on its way."""
+        if not self.ended.is_set():
+            self.eof_received()
+        if self._target is not None:  # the two flow to each other
+            self._target.done.set()
+
+    def pause_writing(self) -> None:
+        """This end does not read: whoever sends to it waits."""
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._may_write = True
+        if self._target is not None:
+            self._target.advance()
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(Chunk(data, asyncio.get_running_loop().time(), self._choose.random()))
+        if len(self._held) >= MOST_HELD_CHUNKS and self._transport is not None:
+            self._transport.pause_reading()
+        self.advance()
 
 
 async def _comes_first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> bool:

@@ -246,6 +246,7 @@ class Replica:
         """The end of a turn: signatures to verification, votes to the log, messages to the peers."""
         self.intake.flush()
         self.engine.flush()
+        self._gossip.flush(self.host.monotonic_ms())
 
     def tick(self) -> None:
         """What happens now and then; every TICK_MS."""
@@ -264,7 +265,7 @@ class Replica:
         if now_ms - self._repeat_ms >= REPEAT_MS:
             self._repeat_ms = now_ms
             waiting = (each.candidate.data for each in self.mempool if now_ms - each.admitted_ms >= REPEAT_AFTER_MS)
-            self._gossip.repeat(waiting, now_ms)
+            self._gossip.repeat(waiting)
         if now_ms - self._sweep_ms >= SWEEP_MS:
             self._sweep_ms = now_ms
             self._sweep(now_ms)
@@ -440,7 +441,7 @@ class Replica:
 
     def _on_admitted(self, candidate: Candidate, source: bytes | None) -> None:
         if source is None:
-            self._gossip.tell(candidate.data, self.host.monotonic_ms())
+            self._gossip.tell(candidate.data)
         self.engine.on_work()
 
     def _on_bad_signature(self, peer: bytes) -> None:

@@ -10,8 +10,8 @@ from itertools import islice
 
 from node.p2p.messages import MOST_TRANSACTIONS_PER_BATCH, Transactions
 
-BATCH_DELAY_MS = 5
-"""How long the first transaction of a batch waits for company."""
+BATCH_INTERVAL_MS = 5
+"""Batches leave so far apart: news after a silence leaves at once, what follows it closely waits for company."""
 BATCH_SIZE_BYTES = 256 * 1024
 """A batch this large leaves at once."""
 MOST_REPEATED = 500
@@ -28,23 +28,37 @@ class Gossip:
         self._call_at = call_at
         self._batch: list[bytes] = []
         self._size_bytes = 0
+        self._next_ms = 0
+        """When the next batch may leave."""
+        self._is_waiting = False
 
-    def tell(self, data: bytes, now_ms: int) -> None:
+    def tell(self, data: bytes) -> None:
         """This node admitted a transaction that no peer told it."""
-        if not self._batch:
-            self._call_at(now_ms + BATCH_DELAY_MS, self.flush)
         self._batch.append(data)
         self._size_bytes += len(data)
         if self._size_bytes >= BATCH_SIZE_BYTES or len(self._batch) >= MOST_TRANSACTIONS_PER_BATCH:
-            self.flush()
+            self._send()
 
-    def repeat(self, waiting: Iterable[bytes], now_ms: int) -> None:
+    def repeat(self, waiting: Iterable[bytes]) -> None:
         """Says again what waits long, a part at a time."""
         for data in islice(waiting, MOST_REPEATED):
-            self.tell(data, now_ms)
+            self.tell(data)
 
-    def flush(self) -> None:
-        """Sends the batch."""
+    def flush(self, now_ms: int) -> None:
+        """The end of a turn: sends the batch, unless the last one left only just now."""
+        if not self._batch or self._is_waiting:
+            return
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + BATCH_INTERVAL_MS
+            self._send()
+        else:
+            self._is_waiting = True
+            self._call_at(self._next_ms, self._stop_waiting)
+
+    def _stop_waiting(self) -> None:
+        self._is_waiting = False
+        self.flush(self._next_ms)
+
+    def _send(self) -> None:
         batch, self._batch, self._size_bytes = self._batch, [], 0
-        if batch:
-            self._broadcast(Transactions(transactions=tuple(batch)))
+        self._broadcast(Transactions(transactions=tuple(batch)))
