@@ -262,7 +262,7 @@ class Stream(asyncio.Protocol):
                 target._transport.write(chunk.data)
             else:
                 self.done.set()
-                if not target._transport.is_closing():
+                with contextlib.suppress(OSError):  # its other end is gone already
                     target._transport.write_eof()
             if len(self._held) == MOST_HELD_CHUNKS - 1 and self._transport is not None:
                 self._transport.resume_reading()

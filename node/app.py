@@ -64,6 +64,7 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a verification thread waits for the interpreter after a signature; Python's own 5 ms would starve it."""
 BULK_SIZE = 16
 """Signatures per piece of work for a verification thread."""
+FEW_SIGNATURES = 2
 STOP_TIMEOUT_S = 1.5
 INDEXED_AT_START = 50
 """Blocks the explorer's index may be behind for the start to wait for it."""
@@ -241,7 +242,10 @@ class App:
         self._stopping.set()
 
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
-        """Verifies in bulk, off the event loop."""
+        """Verifies in bulk, off the event loop; so few that handing them over costs more are done at once."""
+        if len(items) <= FEW_SIGNATURES:
+            on_done(are_valid_signatures(items))
+            return
         pieces = [items[start : start + BULK_SIZE] for start in range(0, len(items), BULK_SIZE)]
         results: list[list[bool]] = [[] for _ in pieces]
         left = len(pieces)

@@ -147,6 +147,8 @@ class Engine:
         self._delivering: Waiting[Certificate] | None = None
         self._proposed: dict[int, bytes] = {}
         """Blocks whose bodies nobody asked for, by the view they were proposed in."""
+        self._newest_id = b""
+        """The block that was last found valid or built here."""
         self._may_be_early = may_be_early
         self._early = Early()
         self._fetched = (0, 0)
@@ -291,9 +293,11 @@ class Engine:
         self._deliver(certificate)
         self.on_arrival()
 
-    def on_work(self) -> None:
-        """A transaction was admitted."""
-        self.feed(on.WorkAvailable())
+    def on_work(self, transaction_id: bytes) -> None:
+        """A transaction was admitted: work, unless the block that came first carries it."""
+        ancestors = self._tree.unfinal_ancestors(self._newest_id)
+        if not any(transaction_id == each.id for executed in ancestors for each in executed.candidates):
+            self.feed(on.WorkAvailable())
 
     @property
     def waits_for(self) -> tuple[Pending, ...]:
@@ -418,6 +422,7 @@ class Engine:
             self._stop(f"a certified block does not execute here: {error}")
             return
         self._note_proposed(effect.view, block_id)
+        self._newest_id = block_id
         self._inputs.append(
             on.BlockBuilt(
                 epoch=effect.epoch, view=effect.view, block_id=block_id, is_work_left=self._is_work_left(block_id)
@@ -446,6 +451,8 @@ class Engine:
         except Pending as pending:
             self._judging = Waiting(proposal, self._needs.get(pending, leader), pending)
             return
+        if verdict is Verdict.VALID:
+            self._newest_id = proposal.block_id
         is_work_left = self._is_work_left(proposal.block_id)
         self._inputs.append(
             on.BlockJudged(view=proposal.view, block_id=proposal.block_id, verdict=verdict, is_work_left=is_work_left)

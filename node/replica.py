@@ -442,7 +442,7 @@ class Replica:
     def _on_admitted(self, candidate: Candidate, source: bytes | None) -> None:
         if source is None:
             self._gossip.tell(candidate.data)
-        self.engine.on_work()
+        self.engine.on_work(candidate.id)
 
     def _on_bad_signature(self, peer: bytes) -> None:
         """No honest node passes on what it has not verified."""
