@@ -171,7 +171,7 @@ def free_ports(count: int, first: int) -> list[int]:
     """Ports on loopback that nobody listens on; from `first` on, or from anywhere when that is 0."""
     found: list[int] = []
     # Below those that systems lend to outgoing connections: a node that was stopped must find its port again.
-    port = first or random.randrange(10_000, 30_000)  # noqa: S311 (any will do)
+    port = first or random.randrange(10_000, 30_000)
     while len(found) < count:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
