@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import click
 
+from attribution.content import content_hash
 from attribution.errors import AttributionError
-from attribution.jsonl import DataError, Table, make_table, read_rows
-from attribution.request import (
+from attribution.head.request import (
     DAMPING_BITS,
     ENGINE_HEAD,
     EPSILON,
@@ -29,8 +29,8 @@ from attribution.request import (
     CertifyRequest,
     Model,
     Problem,
-    content_hash,
 )
+from attribution.jsonl import DataError, Table, make_table, read_rows
 
 Outcome = TypeVar("Outcome")
 
@@ -138,7 +138,7 @@ def certify(data: Path, label: str, drop: tuple[str, ...], damping: int, as_json
 
 
 def _fit(data: Path, query: Path | None, label: str, drop: Sequence[str], damping: int) -> Fitted:
-    from attribution.fit import fit  # torch takes seconds to load, and --help must not wait for it
+    from attribution.head.fit import fit  # torch takes seconds to load, and --help must not wait for it
 
     questions = read_rows(query) if query is not None else []
     table = make_table(read_rows(data), questions, label, drop)
@@ -153,7 +153,7 @@ def _fit(data: Path, query: Path | None, label: str, drop: Sequence[str], dampin
 
 
 def _explain(fitted: Fitted, queries: Sequence[bytes], top: int) -> list[dict[str, Any]]:
-    from attribution.attribute import compute, prepare, raw_influences  # numpy: as above
+    from attribution.head.attribute import compute, prepare, raw_influences  # numpy: as above
 
     prepared = prepare(fitted.model, fitted.materials)
     answers = []

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.errors import AttributionError, KernelError, Reason
-from attribution.request import EXP_TABLE_SHA256
+from attribution.head.request import EXP_TABLE_SHA256
 
 Integers: TypeAlias = npt.NDArray[np.integer[Any]]
 Int64: TypeAlias = npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attribution.attribute import Prepared, compute, prepare
 from attribution.errors import AttributionError
-from attribution.fit import FittedModel
-from attribution.request import AttributeRequest, AttributeResult, Model, Problem
+from attribution.head.attribute import Prepared, compute, prepare
+from attribution.head.fit import FittedModel
+from attribution.head.request import AttributeRequest, AttributeResult, Model, Problem
 from devnet.data import Split
 from devnet.stage import Stage, StoryError
 from node.api import views_data

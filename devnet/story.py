@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from attribution.attribute import compute
-from attribution.fit import fit
-from attribution.request import GateRequest
+from attribution.head.attribute import compute
+from attribution.head.fit import fit
+from attribution.head.request import GateRequest
 from devnet.data import CLASSES, CLINIC_RECORDS, CLINICS, Split
 from devnet.faults import LIE_FILE, LIED_FILE
 from devnet.model import (

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attribution.errors import AttributionError, Reason
-from attribution.request import REQUEST, RESULT, CertifyRequest
+from attribution.head.request import CertifyRequest
+from attribution.request import REQUEST, RESULT
 from node.modules.context import BlobPending, ResultPending
 from node.storage.blobs import BlobStore
 from node.worker import Compute, Failure, Outcome

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import structlog
 
 from attribution.errors import AttributionError
-from attribution.request import REQUEST, RESULT, CertifyRequest
+from attribution.head.request import CertifyRequest
+from attribution.request import REQUEST, RESULT
 
 PREPARED_SIZE_BYTES = 256 * 2**20
 """Memory for prepared models in the worker."""
@@ -81,7 +82,7 @@ class Worker:
 def compute_here(request: REQUEST, materials: Materials) -> Outcome:
     """The outcome of a request, computed in this process. Raises: NeedsMaterials."""
     # numpy is loaded where attribution runs, not where a node starts.
-    from attribution.attribute import compute, prepare
+    from attribution.head.attribute import compute, prepare
 
     try:
         if isinstance(request, CertifyRequest):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Annotated, ClassVar
 
-import attribution.request as engine
+import attribution.head.request as engine
 from attribution.errors import AttributionError
 from attribution.record import validate_query
 from node.errors import TransactionReason, TransactionRejected

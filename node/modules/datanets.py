@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from attribution.errors import AttributionError
+from attribution.head.request import MAXIMUM_DAMPING, MINIMUM_DAMPING
 from attribution.record import MAXIMUM_CLASSES, MAXIMUM_COLUMNS, Column, TabularSchema, validate_record
-from attribution.request import MAXIMUM_DAMPING, MINIMUM_DAMPING
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import credit, debit, require_role
 from node.modules.contents import add_use, drop_use, require_content

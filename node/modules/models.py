@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Annotated, ClassVar
 
-import attribution.request as engine
+import attribution.head.request as engine
 from attribution.errors import AttributionError
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import require_role
@@ -261,9 +261,8 @@ def meter_register_model(state: Reader, context: Context, payload: RegisterModel
     require_attributor_bond(state, context)
     datanet = DATANETS.need(state, payload.datanet)
     require_age(context, context.block.epoch_first_height)
-    if payload.engine not in engine.ENGINES:
-        known = ", ".join(engine.ENGINES)
-        raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"the engines are {known}")
+    if payload.engine != engine.ENGINE_HEAD:
+        raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"the engine is {engine.ENGINE_HEAD}")
     if payload.damping not in datanet.dampings:
         allowed = ", ".join(map(str, datanet.dampings))
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"the datanet's dampings are {allowed}")

@@ -10,13 +10,14 @@ import torch
 from hypothesis import settings
 from sklearn.datasets import load_breast_cancer
 
-from attribution.attribute import read_problem
-from attribution.certificate import INVERSE_BITS, encode_inverse, encode_weights
-from attribution.encoder import Int16
+from attribution.content import content_hash
 from attribution.exact import Int64
-from attribution.fit import fit
+from attribution.head.attribute import read_problem
+from attribution.head.certificate import INVERSE_BITS, encode_inverse, encode_weights
+from attribution.head.encoder import Int16
+from attribution.head.fit import fit
+from attribution.head.request import Model, Problem
 from attribution.record import Column, TabularSchema, encode_query, encode_record
-from attribution.request import Model, Problem, content_hash
 
 # A busy machine is slow, not wrong; and there, two threads mostly wait for each other.
 torch.set_num_threads(1)

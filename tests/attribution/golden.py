@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from attribution.attribute import compute, prepare, read_problem
-from attribution.certificate import encode_inverse, encode_weights
+from attribution.content import content_hash
 from attribution.exact import EXP_TABLE_SHA256, exp_negative, known_answer_test, matmul
-from attribution.head import gradient, hessian, logits, probabilities, residuals
+from attribution.head.attribute import compute, prepare, read_problem
+from attribution.head.certificate import encode_inverse, encode_weights
+from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest, Model, Problem
+from attribution.head.softmax import gradient, hessian, logits, probabilities, residuals
 from attribution.record import Column, TabularSchema, encode_query, encode_record
-from attribution.request import AttributeRequest, CertifyRequest, GateRequest, Model, Problem, content_hash
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "attribution"
 HEAD = VECTORS / "head.json"
@@ -158,7 +159,7 @@ def write() -> None:
         known = json.loads(HEAD.read_text(encoding="utf-8"))
         weights, inverse = bytes.fromhex(known["weights"]), bytes.fromhex(known["inverse"])
     else:
-        from attribution.fit import fit  # torch is needed only the first time
+        from attribution.head.fit import fit  # torch is needed only the first time
 
         records = [encode_record(small_schema(), *row) for row in SMALL_ROWS]
         names = tuple(map(content_hash, records))

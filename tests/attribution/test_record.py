@@ -215,7 +215,7 @@ def test_wrong_schema_is_refused(columns: tuple[Column, ...], classes: int) -> N
 
 def test_records_and_requests_need_the_standard_library_only() -> None:
     code = (
-        "import sys, attribution.record, attribution.request, attribution.errors, attribution.jsonl;"
+        "import sys, attribution.record, attribution.head.request, attribution.errors, attribution.jsonl;"
         "sys.exit(bool({'numpy', 'torch', 'click'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,8 +7,8 @@ The payout is the rule without its clip, every record its own cluster: gate, thr
 import numpy as np
 import pytest
 
-from attribution.attribute import compute, prepare
-from attribution.request import AttributeRequest, CertifyRequest, GateRequest
+from attribution.head.attribute import compute, prepare
+from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest
 
 POOL_UNITS = 10**9
 THETA = 50

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from attribution.content import content_hash
 from attribution.errors import AttributionError, Reason
+from attribution.head.request import AttributeRequest, CertifyRequest, Model, Problem
 from attribution.record import Column, TabularSchema, encode_query, encode_record
-from attribution.request import AttributeRequest, CertifyRequest, Model, Problem, content_hash
 from node.worker import Failure, Worker, compute_here, outcome_of
 from tests.node.modules.training import train
 

@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-import attribution.request as engine
-from attribution.fit import fit
+import attribution.head.request as engine
+from attribution.head.fit import fit
 from attribution.record import TabularSchema, encode_query, encode_record
 from consensus.evidence import Evidence, find_conflict
 from consensus.types import Statement, Vote, VoteKind

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 
-import attribution.request as engine
+import attribution.head.request as engine
 from attribution.record import TabularSchema, encode_query, encode_record
 from node.errors import TransactionRejected
 from node.modules.accounts import Transfer

@@ -1,4 +1,4 @@
-"""A trainer that owes nothing to `attribution.fit`: Newton's method in numpy. Whatever certifies is valid."""
+"""A trainer that owes nothing to `attribution.head.fit`: Newton's method in numpy. Whatever certifies is valid."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attribution.attribute import read_problem
-from attribution.certificate import INVERSE_BITS, certify, encode_inverse, encode_weights, gradient_norm
-from attribution.head import (
+from attribution.head.attribute import read_problem
+from attribution.head.certificate import INVERSE_BITS, certify, encode_inverse, encode_weights, gradient_norm
+from attribution.head.request import DAMPING_BITS, EPSILON, Certificate, Problem
+from attribution.head.softmax import (
     GRADIENT_BITS,
     HESSIAN_BITS,
     WEIGHT_BITS,
@@ -19,7 +20,6 @@ from attribution.head import (
     probabilities,
     residuals,
 )
-from attribution.request import DAMPING_BITS, EPSILON, Certificate, Problem
 
 STEPS = 30
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attribution import reference
-from attribution.attribute import compute, read_problem
-from attribution.certificate import (
+from attribution.content import content_hash
+from attribution.errors import AttributionError, Reason
+from attribution.head import reference
+from attribution.head.attribute import compute, read_problem
+from attribution.head.certificate import (
     MAXIMUM_ROW_SUM,
     MAXIMUM_WEIGHT,
     certify,
@@ -18,9 +20,8 @@ from attribution.certificate import (
     identity_multiple,
     inverse_residual,
 )
-from attribution.errors import AttributionError, Reason
-from attribution.head import gradient, hessian, logits, probabilities, residuals
-from attribution.request import EPSILON, ETA, Certificate, CertifyRequest, content_hash
+from attribution.head.request import EPSILON, ETA, Certificate, CertifyRequest
+from attribution.head.softmax import gradient, hessian, logits, probabilities, residuals
 
 UNIT = 2.0**-40
 

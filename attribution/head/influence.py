@@ -21,12 +21,12 @@ influence: Barshan et al., "RelatIF", 2020, section 4.2, here as the cosine in t
 
 import numpy as np
 
-from attribution.certificate import INVERSE_BITS
-from attribution.encoder import FEATURE_BITS, Int16
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64, divide_half_up, isqrt, magnitude, matmul, ratio_to_root
-from attribution.head import PROBABILITY_BITS, exponentials
-from attribution.request import DAMPING_BITS, MAXIMUM_INFLUENCE
+from attribution.head.certificate import INVERSE_BITS
+from attribution.head.encoder import FEATURE_BITS, Int16
+from attribution.head.request import DAMPING_BITS, MAXIMUM_INFLUENCE
+from attribution.head.softmax import PROBABILITY_BITS, exponentials
 
 DIRECTION_BITS = 14
 CLASS_RESIDUAL_BITS = 11

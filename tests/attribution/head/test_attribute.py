@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from attribution.attribute import compute, predict, prepare, raw_influences
 from attribution.errors import AttributionError, Reason
-from attribution.request import AttributeRequest, CertifyRequest, GateRequest
+from attribution.head.attribute import compute, predict, prepare, raw_influences
+from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest
 
 
 def make_requests(case):

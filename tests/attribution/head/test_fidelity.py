@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from attribution.attribute import prepare, raw_influences
-from attribution.encoder import encode, read_queries
-from attribution.head import classify, logits
+from attribution.head.attribute import prepare, raw_influences
+from attribution.head.encoder import encode, read_queries
+from attribution.head.softmax import classify, logits
 
 QUESTIONS = 10
 

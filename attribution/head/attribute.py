@@ -10,12 +10,12 @@ from typing import assert_never, overload
 
 import numpy as np
 
-from attribution.certificate import certify, decode_inverse, decode_weights
-from attribution.encoder import Encoder, Int16, derive, encode, read_queries, read_records
+from attribution.content import content_hash
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64
-from attribution.head import classify, logits, probabilities
-from attribution.influence import (
+from attribution.head.certificate import certify, decode_inverse, decode_weights
+from attribution.head.encoder import Encoder, Int16, derive, encode, read_queries, read_records
+from attribution.head.influence import (
     class_residuals,
     class_sums,
     cross_forms,
@@ -27,9 +27,7 @@ from attribution.influence import (
     self_forms,
     strengths,
 )
-from attribution.request import (
-    REQUEST,
-    RESULT,
+from attribution.head.request import (
     Answer,
     AttributeRequest,
     AttributeResult,
@@ -39,8 +37,9 @@ from attribution.request import (
     GateResult,
     Model,
     Problem,
-    content_hash,
 )
+from attribution.head.softmax import classify, logits, probabilities
+from attribution.request import REQUEST, RESULT
 
 Materials = Mapping[bytes, bytes]
 

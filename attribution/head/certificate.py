@@ -35,11 +35,10 @@ import math
 
 import numpy as np
 
-from attribution.encoder import Int16
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64, magnitude, matmul
-from attribution.head import GRADIENT_BITS, HESSIAN_BITS, gradient, hessian, logits, probabilities, residuals
-from attribution.request import (
+from attribution.head.encoder import Int16
+from attribution.head.request import (
     DAMPING_BITS,
     EPSILON,
     ETA,
@@ -48,6 +47,7 @@ from attribution.request import (
     Certificate,
     Problem,
 )
+from attribution.head.softmax import GRADIENT_BITS, HESSIAN_BITS, gradient, hessian, logits, probabilities, residuals
 
 INVERSE_BITS = 30
 """M is 2**30·λ times the inverse of the Hessian, which has eigenvalues up to 1/λ."""

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from attribution.content import content_hash
 from attribution.errors import AttributionError, Reason
-from attribution.record import Column, TabularSchema
-from attribution.request import (
+from attribution.head.request import (
     MAXIMUM_DAMPING,
     MAXIMUM_HOLDOUT,
     MAXIMUM_QUERIES,
@@ -20,8 +20,8 @@ from attribution.request import (
     GateResult,
     Model,
     Problem,
-    content_hash,
 )
+from attribution.record import Column, TabularSchema
 
 
 def make_columns(count: int) -> tuple[Column, ...]:
@@ -85,7 +85,7 @@ def test_sizes_of_weights_and_inverse_follow_from_the_problem() -> None:
 @pytest.mark.parametrize(
     ("change", "reason", "detail"),
     [
-        ({"engine": "head/2"}, Reason.ENGINE_UNKNOWN, "'head/2', known: head/1"),
+        ({"engine": "head/2"}, Reason.ENGINE_UNKNOWN, "'head/2', not head/1"),
         ({"damping": MINIMUM_DAMPING - 1}, Reason.DAMPING_OUT_OF_RANGE, "1023 is not in 1024 to 4194304"),
         ({"damping": MAXIMUM_DAMPING + 1}, Reason.DAMPING_OUT_OF_RANGE, "4194305 is not in 1024 to 4194304"),
         ({"damping": 2048.0}, Reason.DAMPING_OUT_OF_RANGE, "2048.0 is not in 1024 to 4194304"),

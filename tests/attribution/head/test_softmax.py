@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution import reference
-from attribution.certificate import MAXIMUM_WEIGHT
-from attribution.head import (
+from attribution.head import reference
+from attribution.head.certificate import MAXIMUM_WEIGHT
+from attribution.head.request import DAMPING_BITS, MAXIMUM_RECORDS, MINIMUM_DAMPING
+from attribution.head.softmax import (
     HESSIAN_BITS,
     LOGIT_BITS,
     PROBABILITY_BITS,
@@ -18,7 +19,6 @@ from attribution.head import (
     probabilities,
     residuals,
 )
-from attribution.request import DAMPING_BITS, MAXIMUM_RECORDS, MINIMUM_DAMPING
 
 DAMPING = 1 << 17
 

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from attribution.attribute import Materials, read_problem
-from attribution.certificate import (
+from attribution.errors import AttributionError, Reason
+from attribution.exact import Int64
+from attribution.head.attribute import Materials, read_problem
+from attribution.head.certificate import (
     INVERSE_BITS,
     MAXIMUM_WEIGHT,
     certify,
@@ -25,10 +27,9 @@ from attribution.certificate import (
     encode_weights,
     gradient_norm,
 )
-from attribution.encoder import FEATURE_BITS, Int16
-from attribution.errors import AttributionError, Reason
-from attribution.exact import Int64
-from attribution.head import (
+from attribution.head.encoder import FEATURE_BITS, Int16
+from attribution.head.request import DAMPING_BITS, EPSILON, Certificate, Problem
+from attribution.head.softmax import (
     GRADIENT_BITS,
     HESSIAN_BITS,
     WEIGHT_BITS,
@@ -38,7 +39,6 @@ from attribution.head import (
     probabilities,
     residuals,
 )
-from attribution.request import DAMPING_BITS, EPSILON, Certificate, Problem
 
 Float64 = npt.NDArray[np.float64]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from attribution import reference
-from attribution.encoder import ENCODER_RECORDS, Scale, derive, encode, read_queries, read_records
 from attribution.errors import AttributionError, Reason
+from attribution.head import reference
+from attribution.head.encoder import ENCODER_RECORDS, Scale, derive, encode, read_queries, read_records
 from attribution.record import MAXIMUM_VALUE, TabularSchema, encode_query, encode_record
 
 MakeSchema = Callable[..., TabularSchema]

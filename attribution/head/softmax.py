@@ -19,7 +19,6 @@ rounded to 2**-30) < 2**-25, inside the 2**-24 that the certificate's bound allo
 
 import numpy as np
 
-from attribution.encoder import FEATURE_BITS, Int16
 from attribution.exact import (
     EXPONENT_BITS,
     Int64,
@@ -28,7 +27,8 @@ from attribution.exact import (
     matmul,
     shift_half_even,
 )
-from attribution.request import DAMPING_BITS
+from attribution.head.encoder import FEATURE_BITS, Int16
+from attribution.head.request import DAMPING_BITS
 
 WEIGHT_BITS = 30
 LOGIT_BITS = FEATURE_BITS + WEIGHT_BITS

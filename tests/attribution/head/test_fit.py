@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from attribution import fit as fitting
-from attribution.attribute import compute
 from attribution.errors import AttributionError, Reason
-from attribution.fit import fit
-from attribution.request import EPSILON, ETA, MAXIMUM_DAMPING, MINIMUM_DAMPING, CertifyRequest
+from attribution.head import fit as fitting
+from attribution.head.attribute import compute
+from attribution.head.fit import fit
+from attribution.head.request import EPSILON, ETA, MAXIMUM_DAMPING, MINIMUM_DAMPING, CertifyRequest
 
 
 @pytest.mark.parametrize(

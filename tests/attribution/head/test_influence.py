@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution import reference
-from attribution.attribute import compute, prepare, raw_influences
-from attribution.certificate import MAXIMUM_ROW_SUM, certify, identity_multiple
-from attribution.encoder import encode, read_queries
 from attribution.errors import AttributionError, Reason
-from attribution.head import hessian, logits, probabilities
-from attribution.influence import (
+from attribution.head import reference
+from attribution.head.attribute import compute, prepare, raw_influences
+from attribution.head.certificate import MAXIMUM_ROW_SUM, certify, identity_multiple
+from attribution.head.encoder import encode, read_queries
+from attribution.head.influence import (
     class_residuals,
     class_sums,
     cross_forms,
@@ -26,7 +25,8 @@ from attribution.influence import (
     relative_influence,
     self_forms,
 )
-from attribution.request import AttributeRequest, GateRequest
+from attribution.head.request import AttributeRequest, GateRequest
+from attribution.head.softmax import hessian, logits, probabilities
 
 
 def influences(case, queries) -> list[tuple[int, ...]]:
