@@ -73,6 +73,7 @@ def load_model(stage: Stage, split: Split, datanet: str, model_id: str) -> Train
         positions=tuple(each.position for each in records),
         contents=tuple(contents),
         seniority=tuple((each.height, each.transaction_index, each.index) for each in records),
+        leaders=tuple(bytes.fromhex(each.leader) for each in records),
     )
     return Trained(model_id=model_id, prepared=prepared, materials=materials, snapshot=snapshot)
 
@@ -87,10 +88,12 @@ def compute_answers(split: Split, trained: Trained, questions: Sequence[views_da
 
 def claim_of(stage: Stage, split: Split, trained: Trained, questions: Sequence[views_data.QuestionView]) -> Attribute:
     """The honest claim for questions."""
+    model = stage.model(trained.model_id)
     return attribution_claim(
         stage.devnet.genesis.parameters,
+        model.clip,
         trained.snapshot,
-        frozenset(stage.model(trained.model_id).blocked),
+        frozenset(model.blocked),
         bytes.fromhex(trained.model_id),
         [bytes.fromhex(question.id) for question in questions],
         compute_answers(split, trained, questions),

@@ -17,6 +17,8 @@ from node.modules.escrow import ESCROWS
 from node.modules.holdouts import HOLDOUTS
 from node.modules.models import GATES, MODELS, Model, is_open
 from node.modules.rewards import Paid, Settled
+from node.modules.trailing import current_clip
+from node.modules.validators import GOVERNING
 from node.primitives.amount import format_open
 from node.primitives.codec import decode
 from node.primitives.crypto import HASH_SIZE_BYTES, ZERO_HASH
@@ -82,6 +84,7 @@ def record(content: bytes, each: Record) -> views_data.RecordView:
         index=each.index,
         status=each.status.name.lower(),
         position=each.position,
+        leader=each.leader.hex(),
     )
 
 
@@ -127,6 +130,7 @@ def model(state: Reader, model_id: bytes, each: Model, height: int) -> views_dat
         gate_deadline_height=each.gate_deadline_height,
         is_gate_on=each.is_gate_on,
         eligibility_bps=each.eligibility_bps,
+        clip=current_clip(state, model_id, GOVERNING.get(state).epoch),
         blocked=list(gate.blocked) if gate is not None else [],
     )
 

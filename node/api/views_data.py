@@ -122,6 +122,8 @@ class RecordView(Struct, frozen=True, kw_only=True):
     """`pending`, `accepted`, `rejected`, `erased` or `holdout`."""
     position: int
     """Its place among the datanet's accepted records, once it is one."""
+    leader: str
+    """Content hash of the first of its near-copies; its own while it has none."""
 
 
 class ContentView(Struct, frozen=True, kw_only=True):
@@ -189,6 +191,8 @@ class ModelView(Struct, frozen=True, kw_only=True):
     """Whether the holdout was large enough."""
     eligibility_bps: int
     """How far it beats the constant answer: what minting is multiplied by."""
+    clip: int
+    """What influences count at most in this epoch: twice the median score of past answers; 1000 clips nothing."""
     blocked: list[int]
     """Positions of the records its gate keeps out."""
 

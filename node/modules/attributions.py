@@ -6,6 +6,7 @@ answer and influences bit for bit before it votes; then the fee is split and the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -21,7 +22,9 @@ from node.modules.contents import add_use, is_erased
 from node.modules.context import BlobRef, Context, Resources, State
 from node.modules.datanets import DATANETS, RECORDS, RECORDS_AT, Position, position_key, require_age, schema_of
 from node.modules.models import GATES, MODELS, Model, Snapshot, engine_model, is_open
+from node.modules.payout import MOST_CREDITS, NO_CLIP, Candidate, credited, scores
 from node.modules.rewards import Credited, settle
+from node.modules.trailing import current_clip, note_scores
 from node.primitives.amount import AMOUNT_END, Amount, format_open
 from node.primitives.crypto import Address, Hash
 from node.state.table import Reader, Table
@@ -31,7 +34,6 @@ from node.types.parameters import ClusterCount, Parameters, Theta
 from node.types.transaction import Height
 
 MOST_ANSWERS = 256
-MOST_CREDITS = 64
 
 Label = Annotated[int, range(2**16)]
 
@@ -108,7 +110,7 @@ class ClaimedAnswer:
     influences_hash: Hash
     """Commitment to the influence of every record, so that anyone can replay the rest."""
     credits: Annotated[tuple[Credit, ...], range(MOST_CREDITS + 1)]
-    """The records that are paid, most influential first."""
+    """The records that are paid: cluster by cluster, the elder first in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,8 @@ class Attribute:
     """The threshold it was computed with: after a vote changed it, the claim is stale and not false."""
     top_clusters: ClusterCount
     """How many clusters a question paid when it was computed."""
+    clip: Annotated[int, range(1, NO_CLIP + 1)]
+    """The clip of the epoch it was computed in."""
     answers: Annotated[tuple[ClaimedAnswer, ...], range(1, MOST_ANSWERS + 1)]
     """The answers."""
 
@@ -188,20 +192,28 @@ class Refunded:
 
 
 def credits_of(
-    parameters: Parameters, snapshot: Snapshot, blocked: frozenset[int], influences: Sequence[int]
+    parameters: Parameters, clip: int, snapshot: Snapshot, blocked: frozenset[int], influences: Sequence[int]
 ) -> tuple[Credit, ...]:
-    """Who is paid for an answer: through the gate, above the threshold, the most influential, ties to the elder."""
-    candidates = [
-        (-influence, snapshot.seniority[index], snapshot.contents[index], snapshot.positions[index])
+    """Who is paid for an answer: what passes the gate, as `payout.credited` chooses and orders it."""
+    candidates = (
+        Candidate(
+            position=snapshot.positions[index],
+            influence=influence,
+            seniority=snapshot.seniority[index],
+            content=snapshot.contents[index],
+            leader=snapshot.leaders[index],
+        )
         for index, influence in enumerate(influences)
-        if influence >= parameters.theta and influence > 0 and snapshot.positions[index] not in blocked
-    ]
-    best = sorted(candidates)[: parameters.top_clusters]
-    return tuple(Credit(position=position, influence=-negative) for negative, _, _, position in best)
+        if influence > 0 and snapshot.positions[index] not in blocked
+    )
+    return tuple(
+        Credit(position=each.position, influence=each.influence) for each in credited(parameters, clip, candidates)
+    )
 
 
 def attribution_claim(
     parameters: Parameters,
+    clip: int,
     snapshot: Snapshot,
     blocked: frozenset[int],
     model_id: bytes,
@@ -214,11 +226,13 @@ def attribution_claim(
             question=question,
             label=answer.label,
             influences_hash=answer.influences_hash(),
-            credits=credits_of(parameters, snapshot, blocked, answer.values()),
+            credits=credits_of(parameters, clip, snapshot, blocked, answer.values()),
         )
         for question, answer in zip(questions, result.answers, strict=True)
     )
-    return Attribute(model=model_id, theta=parameters.theta, top_clusters=parameters.top_clusters, answers=answers)
+    return Attribute(
+        model=model_id, theta=parameters.theta, top_clusters=parameters.top_clusters, clip=clip, answers=answers
+    )
 
 
 def blocked_positions(state: Reader, model_id: bytes) -> frozenset[int]:
@@ -274,9 +288,13 @@ def meter_attribute(state: Reader, context: Context, payload: Attribute) -> int:
     if len(payload.answers) > context.parameters.attribution_questions:
         limit = context.parameters.attribution_questions
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"at most {limit} questions at a time")
-    stated, current = (payload.theta, payload.top_clusters), (context.parameters.theta, context.parameters.top_clusters)
+    clip = current_clip(state, payload.model, context.block.epoch)
+    stated = payload.theta, payload.top_clusters, payload.clip
+    current = context.parameters.theta, context.parameters.top_clusters, clip
     if stated != current:
-        detail = f"computed with theta {stated[0]}, top_clusters {stated[1]}; they are {current[0]}, {current[1]}"
+        detail = "computed with theta {}, top_clusters {}, clip {}; ".format(*stated) + "they are {}, {}, {}".format(
+            *current
+        )
         raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, detail)
     model = MODELS.need(state, payload.model)
     if not is_open(model, context.block.height):
@@ -304,7 +322,7 @@ def verify_attribute(state: Reader, context: Context, payload: Attribute, resour
     except AttributionError as error:
         raise TransactionRejected(TransactionReason.CLAIM_UNCOMPUTABLE, str(error)) from error
     blocked = blocked_positions(state, payload.model)
-    computed = attribution_claim(context.parameters, snapshot, blocked, payload.model, questions, result)
+    computed = attribution_claim(context.parameters, payload.clip, snapshot, blocked, payload.model, questions, result)
     for claimed, answer in zip(payload.answers, computed.answers, strict=True):
         if claimed != answer:
             raise TransactionRejected(TransactionReason.FALSE_CLAIM, _difference(claimed, answer))
@@ -313,6 +331,7 @@ def verify_attribute(state: Reader, context: Context, payload: Attribute, resour
 def apply_attribute(state: State, context: Context, payload: Attribute) -> None:
     """Answers the questions and splits their fees."""
     model = MODELS.need(state, payload.model)
+    fees_units: Counter[int] = Counter()
     for answer in payload.answers:
         question = QUESTIONS.need(state, answer.question)
         if question.status is not QuestionStatus.OPEN:
@@ -332,8 +351,11 @@ def apply_attribute(state: State, context: Context, payload: Attribute) -> None:
                 credit_count=len(answer.credits),
             )
         )
-        credited = tuple(_credited(state, model, each) for each in answer.credits)
-        settle(state, context, answer.question, payload.model, model, question.fee_units, credited)
+        links = tuple(_credited(state, model, each) for each in answer.credits)
+        settle(state, context, answer.question, payload.model, model, question.fee_units, payload.clip, links)
+        for score in scores([each.leader for each in links], [each.influence for each in links]):
+            fees_units[score] += question.fee_units
+    note_scores(state, payload.model, context.block.epoch, fees_units)
 
 
 def apply_refund(state: State, context: Context, payload: Refund) -> None:
@@ -355,7 +377,9 @@ def apply_refund(state: State, context: Context, payload: Refund) -> None:
 def _credited(state: Reader, model: Model, each: Credit) -> Credited:
     entry = RECORDS_AT.need(state, position_key(model.datanet, each.position))
     record = RECORDS.need(state, DATANETS.need(state, model.datanet).schema_id + entry.content)
-    return Credited(record=entry.content, contributor=record.contributor, influence=each.influence)
+    return Credited(
+        record=entry.content, contributor=record.contributor, influence=each.influence, leader=record.leader
+    )
 
 
 def _difference(claimed: ClaimedAnswer, computed: ClaimedAnswer) -> str:

@@ -124,6 +124,8 @@ class Record:
     """Where it stands."""
     position: Position
     """Its place among the datanet's accepted records, once it is one."""
+    leader: Hash
+    """Content hash of its cluster's leader: the first of these near-copies that was grouped; its own otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,6 +437,7 @@ def apply_contribute(state: State, context: Context, payload: Contribute) -> Non
             index=index,
             status=RecordStatus.PENDING,
             position=0,
+            leader=reference.hash,
         )
         RECORDS.put(state, datanet.schema_id + reference.hash, record)
         add_use(state, reference.hash)

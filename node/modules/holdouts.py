@@ -253,6 +253,7 @@ def apply_reveal_holdout(state: State, context: Context, payload: RevealHoldout)
                 index=index,
                 status=RecordStatus.HOLDOUT,
                 position=0,
+                leader=content,
             )
             RECORDS.put(state, datanet.schema_id + content, point)
     context.emit(

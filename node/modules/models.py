@@ -215,6 +215,8 @@ class Snapshot:
     """Content hash by snapshot index."""
     seniority: tuple[tuple[int, int, int], ...]
     """(height, transaction index, record index) by snapshot index: smaller is elder."""
+    leaders: tuple[bytes, ...]
+    """Content hash of the leader of its cluster by snapshot index."""
 
 
 def is_open(model: Model, height: int) -> bool:
@@ -232,6 +234,7 @@ def load_snapshot(state: Reader, datanet_id: bytes, count: int) -> Snapshot:
         positions=tuple(position for position, _ in found),
         contents=tuple(content for _, content in found),
         seniority=tuple((each.height, each.transaction_index, each.index) for each in records),
+        leaders=tuple(each.leader for each in records),
     )
 
 

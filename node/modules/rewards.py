@@ -20,11 +20,12 @@ from node.modules.context import BlockContext, Context, State
 from node.modules.datanets import DATANETS
 from node.modules.escrow import add_to_escrow
 from node.modules.models import Model
+from node.modules.payout import excesses
 from node.modules.supply import SUPPLY, add_to_treasury, burn_fee, mint
 from node.modules.validators import UPCOMING, epoch_key, validator_set_of
 from node.primitives import amount
 from node.primitives.amount import BPS, Amount
-from node.primitives.crypto import Address, Hash
+from node.primitives.crypto import ZERO_HASH, Address, Hash
 from node.state.table import Table
 from node.storage.schema import Prefix
 from node.types.parameters import Parameters
@@ -189,6 +190,8 @@ class Credited:
     """Who is paid."""
     influence: int
     """s_r."""
+    leader: bytes
+    """Whose near-copy it is: links of one cluster follow each other, the elder first."""
 
 
 def split_fee(parameters: Parameters, fee_units: int) -> FeeSplit:
@@ -227,9 +230,10 @@ def settle(
     model_id: bytes,
     model: Model,
     fee_units: int,
-    credited: tuple[Credited, ...],
+    clip: int,
+    links: tuple[Credited, ...],
 ) -> None:
-    """Splits an answered question's fee, which the caller holds."""
+    """Splits an answered question's fee, which the caller holds; `links` as `payout.credited` orders them."""
     parameters = context.parameters
     datanet = DATANETS.need(state, model.datanet)
     split = split_fee(parameters, fee_units)
@@ -240,9 +244,29 @@ def settle(
     is_stale = context.block.epoch > model.certified_epoch + parameters.certificate_epochs
     mint_pool_units = 0 if is_stale else mint_units * parameters.mint_data_bps // BPS
     paid_units = 0
-    weight = sum(each.influence for each in credited) + parameters.sigma
-    for each in () if is_stale else credited:
-        paid_units += _pay(state, context, question, model_id, each, weight, split.data_units, mint_pool_units)
+    added = excesses(clip, [each.leader for each in links], [each.influence for each in links])
+    weight = sum(each.units for each in added) + parameters.sigma
+    for each, excess in () if is_stale else zip(links, added, strict=True):
+        if excess.units:
+            paid = Paid(
+                question=question,
+                model=model_id,
+                record=each.record,
+                recipient=each.contributor,
+                pool_units=split.data_units,
+                influence=each.influence,
+                excess=excess.units,
+                senior=ZERO_HASH if excess.senior is None else links[excess.senior].record,
+                weight=weight,
+                clip=clip if each.influence > clip else 0,
+                amount_units=split.data_units * excess.units // weight,
+                mint_pool_units=mint_pool_units,
+                accrued_units=mint_pool_units * excess.units // weight,
+            )
+            paid_units += paid.amount_units
+            credit(state, paid.recipient, paid.amount_units)
+            accrue(state, context, paid.recipient, paid.accrued_units)
+            context.emit(paid)
     each_units = split.reviewers_units // len(datanet.reviewers)
     reviewer_mint_units = mint_units * parameters.mint_reviewers_bps // BPS // len(datanet.reviewers)
     for reviewer in datanet.reviewers:
@@ -316,40 +340,6 @@ def end_epoch(state: State, block: BlockContext) -> None:
     if pool is not None:
         VALIDATOR_POOLS.delete(state, epoch_key(forgotten))
         add_to_treasury(state, pool.left_units)
-
-
-def _pay(
-    state: State,
-    context: Context,
-    question: bytes,
-    model_id: bytes,
-    each: Credited,
-    weight: int,
-    pool_units: int,
-    mint_pool_units: int,
-) -> int:
-    amount_units = pool_units * each.influence // weight
-    accrued_units = mint_pool_units * each.influence // weight
-    credit(state, each.contributor, amount_units)
-    accrue(state, context, each.contributor, accrued_units)
-    context.emit(
-        Paid(
-            question=question,
-            model=model_id,
-            record=each.record,
-            recipient=each.contributor,
-            pool_units=pool_units,
-            influence=each.influence,
-            excess=each.influence,
-            senior=bytes(32),
-            weight=weight,
-            clip=0,
-            amount_units=amount_units,
-            mint_pool_units=mint_pool_units,
-            accrued_units=accrued_units,
-        )
-    )
-    return amount_units
 
 
 def _add_to_epoch(state: State, context: Context, units: int) -> None:

@@ -94,6 +94,10 @@ class Prefix(IntEnum):
     """Records of a model that its holdout gate keeps out, by model."""
     QUESTION = 0x50
     """Paid questions by id."""
+    SCORES = 0x51
+    """What clusters scored in a model's answers, by model and epoch."""
+    SCORED_EPOCHS = 0x52
+    """Epochs whose scores are kept, by model."""
     ESCROW = 0x60
     """Escrows by datanet."""
     SUPPLY = 0x61

@@ -23,7 +23,9 @@ from node.types.genesis import EngineEntry, Genesis, GenesisAccount, GenesisVali
 from node.types.parameters import Parameters
 from node.types.validator import NodeEntry, Validator, ValidatorSet, sorted_validator_set
 
-NO_WIRE_CLASSES = frozenset({"BlockContext", "Evidence", "Snapshot", "FeeSplit", "Credited", "Parent", "FinalBlock"})
+NO_WIRE_CLASSES = frozenset(
+    {"BlockContext", "Candidate", "Credited", "Evidence", "Excess", "FeeSplit", "FinalBlock", "Parent", "Snapshot"}
+)
 """Frozen classes with keywords that never become bytes."""
 OTHERS_PACKAGES = ("node.api", "node.cli", "node.web")
 """Packages whose classes are no wire classes, and which need not be imported for them."""

@@ -21,6 +21,8 @@ from node.modules.governance import Propose, SetParameter
 from node.modules.holdouts import HOLDOUTS, CommitHoldout, RevealHoldout, chunk_leaf, drawn_chunk
 from node.modules.models import MODELS, CertificateClaim, RegisterModel, TransferModel, engine_model, measure_claim
 from node.modules.rewards import Claim
+from node.modules.trailing import current_clip
+from node.modules.validators import GOVERNING
 from node.payloads import Transfer
 from node.primitives.amount import UNITS_PER_OPEN
 from node.primitives.crypto import ZERO_HASH, PrivateKey
@@ -283,7 +285,8 @@ def attribute(node: Node, story: Story, questions: list[bytes]) -> Attribute:
     result = compute_here(request, node._held_materials(request))
     assert isinstance(result, engine.AttributeResult)
     blocked = blocked_positions(state, story.model)
-    return attribution_claim(story.chain.genesis.parameters, snapshot, blocked, story.model, questions, result)
+    clip = current_clip(state, story.model, GOVERNING.get(state).epoch)
+    return attribution_claim(story.chain.genesis.parameters, clip, snapshot, blocked, story.model, questions, result)
 
 
 def equivocation(chain: Chain, view: int = 3) -> Evidence:

@@ -332,6 +332,7 @@ async def test_a_false_claim_is_refused_with_the_true_number_and_remembered(clie
         model=story.model,
         theta=honest.theta,
         top_clusters=honest.top_clusters,
+        clip=honest.clip,
         answers=(
             ClaimedAnswer(
                 question=answer.question,

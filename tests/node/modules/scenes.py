@@ -24,6 +24,7 @@ from node.modules.models import (
     load_snapshot,
     measure_claim,
 )
+from node.modules.trailing import current_clip
 from node.primitives.amount import UNITS_PER_OPEN
 from node.primitives.crypto import ZERO_HASH, PrivateKey, sha256
 from node.primitives.merkle import inclusion_proof, merkle_root
@@ -223,7 +224,8 @@ class Scene:
         result = ledger.shelf.result(engine.AttributeRequest(model=subject, queries=queries))
         assert isinstance(result, engine.AttributeResult)
         blocked = blocked_positions(ledger.state, self.model)
-        return attribution_claim(ledger.parameters, snapshot, blocked, self.model, questions, result)
+        clip = current_clip(ledger.state, self.model, ledger.epoch)
+        return attribution_claim(ledger.parameters, clip, snapshot, blocked, self.model, questions, result)
 
     def _leaves(self) -> list[bytes]:
         return [

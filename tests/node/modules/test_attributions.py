@@ -11,7 +11,6 @@ from attribution.record import encode_query
 from node.errors import TransactionReason
 from node.modules.attributions import (
     MOST_ANSWERS,
-    MOST_CREDITS,
     QUESTIONS,
     Answered,
     Ask,
@@ -30,6 +29,7 @@ from node.modules.bonds import Unbond
 from node.modules.contents import CONTENTS
 from node.modules.governance import CastBallot, EraseContent, Propose, SetParameter
 from node.modules.models import MODELS, RetireModel, Snapshot
+from node.modules.payout import MOST_CREDITS, NO_CLIP
 from node.modules.rewards import Paid, Settled
 from node.primitives.amount import format_open
 from node.primitives.codec import bound_of, wire_fields
@@ -264,7 +264,12 @@ def test_a_true_answer_to_another_question_is_a_false_claim(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "now"), [("theta", 900, "900, 16"), ("theta", 51, "51, 16"), ("top_clusters", 3, "50, 3")]
+    ("name", "value", "now"),
+    [
+        ("theta", 900, "900, 16"),
+        ("theta", 51, "51, 16"),
+        ("top_clusters", 3, "50, 3"),
+    ],
 )
 def test_a_claim_computed_before_a_vote_changed_who_is_paid_is_stale_and_not_false(
     scene: Scene, name: str, value: int, now: str
@@ -276,7 +281,7 @@ def test_a_claim_computed_before_a_vote_changed_who_is_paid_is_stale_and_not_fal
         scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
     claim = scene.answer(scene.question)
     scene.ledger.next_epoch()
-    detail = f"computed with theta 50, top_clusters 16; they are {now}"
+    detail = f"computed with theta 50, top_clusters 16, clip 1000; they are {now}, 1000"
     scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
     scene.ledger.do(scene.who("attributor"), scene.answer(scene.question))
 
@@ -289,7 +294,7 @@ def test_a_claim_outlives_an_epoch_that_changed_nothing(scene: Scene) -> None:
 
 def test_a_threshold_that_was_never_in_force_is_stale_before_anything_is_computed(scene: Scene) -> None:
     claim = replace(change_answer(scene.answer(scene.question), credits=()), theta=1000)
-    detail = "computed with theta 1000, top_clusters 16; they are 50, 16"
+    detail = "computed with theta 1000, top_clusters 16, clip 1000; they are 50, 16, 1000"
     scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
 
 
@@ -403,7 +408,7 @@ def test_work_is_bounded_per_transaction_and_paid_by_the_started_million() -> No
     scene.ledger.overwrite(view)
     # 9,000·42 + q·(42 + 54,000): 11 questions are within a million, 12 are above it.
     claim = Attribute(
-        model=scene.model, theta=PARAMETERS.theta, top_clusters=PARAMETERS.top_clusters, answers=(answer,)
+        model=scene.model, theta=PARAMETERS.theta, top_clusters=PARAMETERS.top_clusters, clip=NO_CLIP, answers=(answer,)
     )
     scene.ledger.refuses(
         attributor,
@@ -505,25 +510,31 @@ def test_credits_are_gated_thresholded_ranked_and_cut_ties_to_the_elder() -> Non
     """Gate, threshold, top, order: as economy.md lists them."""
     parameters = Parameters(theta=50, top_clusters=4)
     influences = (49, 50, 900, 900, 1000, 300, -1000)
+    contents = tuple(bytes([index]) * 32 for index in range(7))
     snapshot = Snapshot(
         positions=(10, 11, 12, 13, 14, 15, 16),
-        contents=tuple(bytes([index]) * 32 for index in range(7)),
+        contents=contents,
         seniority=((1, 0, 0), (1, 0, 1), (3, 0, 0), (2, 5, 0), (1, 0, 2), (1, 0, 3), (1, 0, 4)),
+        leaders=contents,
     )
-    assert credits_of(parameters, snapshot, frozenset({14}), influences) == (
+    assert credits_of(parameters, NO_CLIP, snapshot, frozenset({14}), influences) == (
         Credit(position=13, influence=900),
         Credit(position=12, influence=900),
         Credit(position=15, influence=300),
         Credit(position=11, influence=50),
     )
-    assert credits_of(replace(parameters, top_clusters=1), snapshot, frozenset(), influences) == (
+    assert credits_of(replace(parameters, top_clusters=1), NO_CLIP, snapshot, frozenset(), influences) == (
         Credit(position=14, influence=1000),
     )
 
 
 def test_without_a_threshold_what_has_no_influence_is_still_unpaid() -> None:
-    snapshot = Snapshot(positions=(0, 1, 2), contents=(b"a", b"b", b"c"), seniority=((1, 0, 0), (1, 0, 1), (1, 0, 2)))
-    assert credits_of(Parameters(theta=0), snapshot, frozenset(), (0, -1, 1)) == (Credit(position=2, influence=1),)
+    contents = (b"a", b"b", b"c")
+    snapshot = Snapshot(
+        positions=(0, 1, 2), contents=contents, seniority=((1, 0, 0), (1, 0, 1), (1, 0, 2)), leaders=contents
+    )
+    chosen = credits_of(Parameters(theta=0), NO_CLIP, snapshot, frozenset(), (0, -1, 1))
+    assert chosen == (Credit(position=2, influence=1),)
 
 
 def test_a_second_datanet_of_the_form_does_not_lend_its_questions(scene: Scene) -> None:

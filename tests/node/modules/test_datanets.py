@@ -195,6 +195,7 @@ def test_a_contribution_locks_a_bond_per_record_and_waits(scene: Scene) -> None:
             index=index,
             status=RecordStatus.PENDING,
             position=0,
+            leader=record.hash,
         )
         assert CONTENTS.need(scene.ledger.state, record.hash).uses == 1
     assert PARTIES.need(scene.ledger.state, scene.datanet + ann.address) == Party(role=PartyRole.CONTRIBUTOR)
