@@ -45,6 +45,17 @@ class Reason(StrEnum):
     INVERSE_NOT_CERTIFIED = "inverse_not_certified", "The inverse is not close enough to the Hessian's inverse."
     NOT_CONVERGED = "not_converged", "Training did not reach weights or an inverse that certify."
     BOUND_EXCEEDED = "bound_exceeded", "A product of integers would not fit in 64 bits."
+    THRESHOLD_OUT_OF_RANGE = "threshold_out_of_range", "A similarity threshold is outside its range."
+    FEATURES_MALFORMED = "features_malformed", "The features are not of the shape or the range of this index."
+    OUT_OF_ORDER = "out_of_order", "Records must be admitted in the order of their seniority."
+    RECORD_UNKNOWN = "record_unknown", "No admitted record has this seniority."
+    SUCCESSOR_MISMATCH = (
+        "successor_mismatch",
+        "The record given as a leader's successor is not the one that the rule names.",
+    )
+    TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
+    TEXT_EMPTY = "text_empty", "The text holds no word."
+    TEXT_TOO_LONG = "text_too_long", "The text is longer than one record may be."
 
 
 class AttributionError(Exception):
