@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attribution.errors import AttributionError
+from attribution.grouping import attribute as grouping_engine
 from attribution.head.attribute import Prepared, compute, prepare
 from attribution.head.fit import FittedModel
 from attribution.head.request import AttributeRequest, AttributeResult, Model, Problem
 from devnet.data import Split
 from devnet.stage import Stage, StoryError
 from node.api import views_data
-from node.payloads import Attribute, BlobRef, CertificateClaim, RegisterModel, Snapshot, attribution_claim
+from node.payloads import (
+    Attribute,
+    Basis,
+    BlobRef,
+    CertificateClaim,
+    Group,
+    RegisterModel,
+    Scale,
+    Snapshot,
+    Terms,
+    attribution_claim,
+    group_claim,
+    group_request,
+)
 from node.primitives.amount import UNITS_PER_OPEN
 from node.primitives.crypto import ZERO_HASH, sha256
 
@@ -58,6 +72,23 @@ def registration(datanet: str, name: str, fitted: FittedModel, epoch: int) -> Re
     )
 
 
+def grouping(stage: Stage, split: Split, datanet: str) -> Group:
+    """Which of the records that are not grouped yet are near-copies of which: computed here as the validators do."""
+    known = stage.clusters(datanet)
+    basis = Basis(
+        schema=split.schema,
+        changes=known.changes,
+        scales=tuple(Scale(total=each.total, spread=each.spread, shift=each.shift) for each in known.scales),
+        clusters=tuple((bytes.fromhex(each.leader), bytes.fromhex(each.compared)) for each in known.clusters),
+    )
+    standing = [each for each in stage.records(datanet) if each.position >= known.grouped_count]
+    contents = tuple(bytes.fromhex(each.content) for each in standing)
+    request = group_request(basis, contents)
+    result = grouping_engine.compute(request, stage.fetch(request.material_hashes()))
+    end = standing[-1].position + 1
+    return group_claim(basis, bytes.fromhex(datanet), known.grouped_count, end, contents, result)
+
+
 def load_model(stage: Stage, split: Split, datanet: str, model_id: str) -> Trained:
     """The model as the chain has it. Raises: StoryError."""
     model = stage.model(model_id)
@@ -89,9 +120,14 @@ def compute_answers(split: Split, trained: Trained, questions: Sequence[views_da
 def claim_of(stage: Stage, split: Split, trained: Trained, questions: Sequence[views_data.QuestionView]) -> Attribute:
     """The honest claim for questions."""
     model = stage.model(trained.model_id)
+    terms = model.terms
     return attribution_claim(
-        stage.devnet.genesis.parameters,
-        model.clip,
+        Terms(
+            theta=terms.theta,
+            top_clusters=terms.top_clusters,
+            clip=terms.clip,
+            grouped_count=terms.grouped_count,
+        ),
         trained.snapshot,
         frozenset(model.blocked),
         bytes.fromhex(trained.model_id),

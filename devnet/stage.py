@@ -89,6 +89,16 @@ class Stage:
         """A datanet."""
         return self.client.get(views_data.DatanetView, f"/datanets/{datanet}")
 
+    def clusters(self, datanet: str) -> views_data.ClustersView:
+        """All clusters of a datanet."""
+        path, found = f"/datanets/{datanet}/clusters", []
+        page = self.client.get(views_data.ClustersView, path)
+        while True:
+            found += page.clusters
+            if page.next_place is None:
+                return msgspec.structs.replace(page, clusters=found)
+            page = self.client.get(views_data.ClustersView, path, from_place=page.next_place)
+
     def model(self, model_id: str) -> views_data.ModelView:
         """A model."""
         return self.client.get(views_data.ModelView, f"/models/{model_id}")

@@ -21,6 +21,7 @@ from devnet.model import (
     PRICE_UNITS,
     Trained,
     claim_of,
+    grouping,
     load_model,
     problem_of,
     reference,
@@ -168,11 +169,24 @@ def commit_holdout(stage: Stage, split: Split, datanet: str) -> None:
             stage.say(f"{reviewer} commits to a holdout of {len(leaves)} chunks that nobody else has seen")
 
 
+def group_records(stage: Stage, split: Split, datanet: str) -> None:
+    """The attributor says which records are near-copies of which; every validator recomputes it."""
+    wait_for_snapshot(stage)
+    if stage.datanet(datanet).grouped_count < len(stage.records(datanet)):
+        payload = grouping(stage, split, datanet)
+        stage.do("attributor", payload)
+        stage.say(
+            f"the attributor groups {len(payload.leaders)} records into {len(set(payload.leaders))} clusters of "
+            "near-copies: a cluster is paid once, its elder records first; every validator recomputed it"
+        )
+
+
 def register_model(stage: Stage, split: Split, datanet: str) -> str:
     """The developer trains and registers; before, a certificate for other records is refused. Returns the id."""
     for known in stage.client.iterate(views_data.ModelView, f"/datanets/{datanet}/models"):
         if known.name == MODEL:
             return known.id
+    group_records(stage, split, datanet)
     contents = [bytes.fromhex(each.content) for each in stage.records(datanet)]
     materials = stage.fetch(contents)
     fitted = fit(problem_of(split, contents), materials)

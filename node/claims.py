@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attribution.errors import AttributionError, Reason
-from attribution.head.request import CertifyRequest
 from attribution.request import REQUEST, RESULT
 from node.modules.context import BlobPending, ResultPending
 from node.storage.blobs import BlobStore
@@ -95,9 +94,7 @@ class Claims:
             return
         self._running[key] = [on_done]
         self._failed.pop(key, None)
-        own = set(request.material_hashes())
-        if not isinstance(request, CertifyRequest):
-            own -= set(request.model.material_hashes())  # the worker may keep the model prepared
+        own = set(request.material_hashes()) - set(request.subject_hashes())  # the worker may keep it prepared
         self._submit(request, own, key)
 
     def _submit(self, request: REQUEST, names: set[bytes], key: bytes) -> None:

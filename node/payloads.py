@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.modules.accounts import RotateKey, Transfer
-from node.modules.attributions import Ask, Attribute, ClaimedAnswer, Credit, Refund, attribution_claim
+from node.modules.attributions import Ask, Attribute, ClaimedAnswer, Credit, Refund, Terms, attribution_claim
 from node.modules.bonds import Bond, Unbond, WithdrawBond
 from node.modules.context import BlobRef
 from node.modules.datanets import ColumnSpec, Contribute, CreateDatanet, RejectionReason, Review
@@ -24,6 +24,7 @@ from node.modules.governance import (
     SpendEscrow,
     Upgrade,
 )
+from node.modules.grouping import Basis, Group, Scale, group_claim, group_request
 from node.modules.holdouts import CommitHoldout, RevealHoldout, chunk_leaf
 from node.modules.models import (
     CertificateClaim,
@@ -44,6 +45,7 @@ __all__ = [
     "AdmitValidator",
     "Ask",
     "Attribute",
+    "Basis",
     "BlobRef",
     "Bond",
     "CastBallot",
@@ -59,6 +61,7 @@ __all__ = [
     "EraseContent",
     "EraseQuestion",
     "EraseRecord",
+    "Group",
     "MeasureModel",
     "Propose",
     "Refund",
@@ -71,6 +74,7 @@ __all__ = [
     "Review",
     "RotateConsensusKey",
     "RotateKey",
+    "Scale",
     "SetParameter",
     "SetParameters",
     "SetPower",
@@ -80,6 +84,7 @@ __all__ = [
     "Snapshot",
     "SpendEscrow",
     "SubmitEvidence",
+    "Terms",
     "Transfer",
     "TransferModel",
     "Unbond",
@@ -87,6 +92,8 @@ __all__ = [
     "WithdrawBond",
     "attribution_claim",
     "chunk_leaf",
+    "group_claim",
+    "group_request",
     "measure_claim",
     "possession_digest",
 ]

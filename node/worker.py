@@ -9,18 +9,17 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from enum import Enum
+from functools import cache
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import structlog
 
 from attribution.errors import AttributionError
-from attribution.head.request import CertifyRequest
 from attribution.request import REQUEST, RESULT
 
 PREPARED_SIZE_BYTES = 256 * 2**20
@@ -32,12 +31,9 @@ Outcome = RESULT | AttributionError
 
 log = structlog.get_logger(__name__)
 
-_prepared: OrderedDict[bytes, Any] = OrderedDict()
-"""In the worker: prepared models by encoded model, least recently used first."""
-
 
 class NeedsMaterials(Exception):
-    """In the worker: the model is not prepared, send its files too."""
+    """In the worker: what the request is about is not prepared, send its files too."""
 
 
 class Worker:
@@ -82,23 +78,22 @@ class Worker:
 def compute_here(request: REQUEST, materials: Materials) -> Outcome:
     """The outcome of a request, computed in this process. Raises: NeedsMaterials."""
     # numpy is loaded where attribution runs, not where a node starts.
-    from attribution.head.attribute import compute, prepare
+    from attribution.runner import NeedsFiles
 
     try:
-        if isinstance(request, CertifyRequest):
-            return compute(request, materials)
-        key = request.model.encode()
-        prepared = _prepared.pop(key, None)
-        if prepared is None:
-            if any(name not in materials for name in request.model.material_hashes()):
-                raise NeedsMaterials
-            prepared = prepare(request.model, materials)
-        _prepared[key] = prepared
-        while sum(each.size_bytes() for each in _prepared.values()) > PREPARED_SIZE_BYTES and len(_prepared) > 1:
-            _prepared.popitem(last=False)
-        return compute(request, materials, prepared)
+        result: RESULT = _runner().run(request, materials)
     except AttributionError as error:
         return error
+    except NeedsFiles as error:
+        raise NeedsMaterials from error
+    return result
+
+
+@cache
+def _runner() -> Any:
+    from attribution.runner import Runner  # as above
+
+    return Runner(PREPARED_SIZE_BYTES)
 
 
 def _set_up() -> None:

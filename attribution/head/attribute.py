@@ -35,11 +35,12 @@ from attribution.head.request import (
     CertifyRequest,
     GateRequest,
     GateResult,
+    HeadRequest,
+    HeadResult,
     Model,
     Problem,
 )
 from attribution.head.softmax import classify, logits, probabilities
-from attribution.request import REQUEST, RESULT
 
 Materials = Mapping[bytes, bytes]
 
@@ -95,7 +96,7 @@ def compute(request: CertifyRequest, materials: Materials, prepared: Prepared | 
 def compute(request: GateRequest, materials: Materials, prepared: Prepared | None = None) -> GateResult: ...
 @overload
 def compute(request: AttributeRequest, materials: Materials, prepared: Prepared | None = None) -> AttributeResult: ...
-def compute(request: REQUEST, materials: Materials, prepared: Prepared | None = None) -> RESULT:
+def compute(request: HeadRequest, materials: Materials, prepared: Prepared | None = None) -> HeadResult:
     """The result of a request: a pure function of it, given bytes that match the hashes it names.
 
     With `prepared`, only the questions' bytes are read.

@@ -19,6 +19,7 @@ A request's id is SHA-256 over its own tag and these bytes.
 import hashlib
 import struct
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from attribution.content import encode_list, validate_hashes
 from attribution.errors import AttributionError, Reason
@@ -148,6 +149,10 @@ class CertifyRequest:
         """Names of the bytes that the computation reads."""
         return self.model.material_hashes()
 
+    def subject_hashes(self) -> tuple[bytes, ...]:
+        """Of these, what a runner may have kept prepared: nothing."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
@@ -174,6 +179,10 @@ class GateRequest:
         """Names of the bytes that the computation reads."""
         return (*self.model.material_hashes(), *self.holdout)
 
+    def subject_hashes(self) -> tuple[bytes, ...]:
+        """Of these, what a runner may have kept prepared: the model's."""
+        return self.model.material_hashes()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeRequest:
@@ -199,6 +208,10 @@ class AttributeRequest:
     def material_hashes(self) -> tuple[bytes, ...]:
         """Names of the bytes that the computation reads."""
         return (*self.model.material_hashes(), *self.queries)
+
+    def subject_hashes(self) -> tuple[bytes, ...]:
+        """Of these, what a runner may have kept prepared: the model's."""
+        return self.model.material_hashes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +284,10 @@ class AttributeResult:
     def encode(self) -> bytes:
         """Canonical bytes."""
         return struct.pack(">I", len(self.answers)) + b"".join(answer.encode() for answer in self.answers)
+
+
+HeadRequest: TypeAlias = CertifyRequest | GateRequest | AttributeRequest
+HeadResult: TypeAlias = Certificate | GateResult | AttributeResult
 
 
 def certify_work(records: int, unknowns: int) -> int:

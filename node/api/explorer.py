@@ -279,6 +279,9 @@ ROUTES: Sequence[Route] = (
     _route(
         "/datanets/{id}/models", requests.IdListing, views.Page[views_data.ModelView], explorer_data.list_datanet_models
     ),
+    _route(
+        "/datanets/{id}/clusters", requests.ClusterListing, views_data.ClustersView, explorer_data.list_datanet_clusters
+    ),
     _route("/contributions/{id}", requests.IdPath, views_data.ContributionDetail, explorer_data.get_contribution),
     _route("/records/{id}", requests.IdPath, views_data.ContentView, explorer_data.get_record),
     _route(

@@ -86,6 +86,13 @@ async def list_datanet_models(source: Source, parameters: requests.IdListing) ->
     return await _models(source, parameters, Shelf.MODELS_OF_DATANET, bytes.fromhex(parameters.id))
 
 
+def list_datanet_clusters(source: Source, parameters: requests.ClusterListing) -> views_data.ClustersView:
+    """Clusters of a datanet's near-copies, and what the next grouping begins with."""
+    datanet_id = bytes.fromhex(parameters.id)
+    need(DATANETS.get(source.replica.state, datanet_id), "datanet")
+    return present_data.clusters(source.replica.state, datanet_id, parameters.from_place, parameters.limit)
+
+
 def get_contribution(source: Source, parameters: requests.IdPath) -> views_data.ContributionDetail:
     """A contribution with its records."""
     contribution_id = bytes.fromhex(parameters.id)

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from node.api import views_data
 from node.api.present import format_address
 from node.index import Answer, Entry, split_position
-from node.modules.attributions import Answered, Credit, Question, QuestionStatus
+from node.modules.attributions import Answered, Credit, Question, QuestionStatus, current_terms
 from node.modules.contents import CONTENTS
 from node.modules.datanets import DATANETS, RECORDS, RECORDS_AT, Contribution, Datanet, Record, position_key
 from node.modules.escrow import ESCROWS
+from node.modules.grouping import CLUSTER, CLUSTERS, NONE
 from node.modules.holdouts import HOLDOUTS
 from node.modules.models import GATES, MODELS, Model, is_open
 from node.modules.rewards import Paid, Settled
-from node.modules.trailing import current_clip
 from node.modules.validators import GOVERNING
 from node.primitives.amount import format_open
 from node.primitives.codec import decode
@@ -44,6 +44,7 @@ def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views_data.Datan
         review_quorum=each.review_quorum,
         created_height=each.created_height,
         accepted_count=each.accepted_count,
+        grouped_count=each.grouped_count,
         models=[model_id.hex() for model_id in each.models],
         escrow_units=str(escrow.balance_units if escrow is not None else 0),
         holdout=None
@@ -54,6 +55,29 @@ def datanet(state: Reader, datanet_id: bytes, each: Datanet) -> views_data.Datan
             committed_height=holdout.committed_height,
             used=list(holdout.used),
         ),
+    )
+
+
+def clusters(state: Reader, datanet_id: bytes, from_place: int, limit: int) -> views_data.ClustersView:
+    """A datanet's clusters, a page of them."""
+    known = CLUSTERS.get(state, datanet_id) or NONE
+    end = min(known.places, from_place + limit)
+    found = [(place, CLUSTER.get(state, position_key(datanet_id, place))) for place in range(from_place, end)]
+    return views_data.ClustersView(
+        changes=known.changes,
+        grouped_count=DATANETS.need(state, datanet_id).grouped_count,
+        scales=[views_data.ScaleView(total=each.total, spread=each.spread, shift=each.shift) for each in known.scales],
+        clusters=[
+            views_data.ClusterView(
+                place=place,
+                leader=each.leader.hex(),
+                compared=each.compared.hex(),
+                heirs=[heir.hex() for heir in each.heirs],
+            )
+            for place, each in found
+            if each is not None
+        ],
+        next_place=end if end < known.places else None,
     )
 
 
@@ -130,8 +154,17 @@ def model(state: Reader, model_id: bytes, each: Model, height: int) -> views_dat
         gate_deadline_height=each.gate_deadline_height,
         is_gate_on=each.is_gate_on,
         eligibility_bps=each.eligibility_bps,
-        clip=current_clip(state, model_id, GOVERNING.get(state).epoch),
+        terms=terms(state, model_id),
         blocked=list(gate.blocked) if gate is not None else [],
+    )
+
+
+def terms(state: Reader, model_id: bytes) -> views_data.TermsView:
+    """What a model's answers are computed with now."""
+    governing = GOVERNING.get(state)
+    each = current_terms(state, governing.parameters, model_id, governing.epoch)
+    return views_data.TermsView(
+        theta=each.theta, top_clusters=each.top_clusters, clip=each.clip, grouped_count=each.grouped_count
     )
 
 

@@ -24,6 +24,7 @@ AddressText = Annotated[str, Meta(min_length=8, max_length=90, description="An a
 HeightNumber = Annotated[int, Meta(ge=0, lt=2**48, description="Blocks since genesis.")]
 HexBytes = Annotated[str, Meta(min_length=2, description="Bytes in hexadecimal.")]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description=f"How many items, at most {LARGEST_PAGE}.")]
+PlaceNumber = Annotated[int, Meta(ge=0, lt=2**32, description="The cluster's number to begin with.")]
 Cursor = Annotated[str, Meta(max_length=200, description="Where the last page ended: from its next_page_params.")]
 Sort = Annotated[Literal["newest", "oldest"], Meta(description="Which items come first.")]
 BlockName = Annotated[
@@ -230,6 +231,13 @@ class IdListing(Listing, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A listing of something with an id."""
 
     id: Hex32
+
+
+class ClusterListing(IdPath, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A page of a datanet's clusters."""
+
+    from_place: PlaceNumber = 0
+    limit: Limit = 25
 
 
 class AddressPath(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -61,12 +61,53 @@ class DatanetView(Struct, frozen=True, kw_only=True):
     """When."""
     accepted_count: int
     """Records accepted so far, erased ones included."""
+    grouped_count: int
+    """Positions whose records are grouped into clusters of near-copies."""
     models: list[str]
     """Models that are not retired."""
     escrow_units: str
     """What its questions paid and no record earned."""
     holdout: HoldoutView | None
     """What its models are measured on."""
+
+
+class ScaleView(Struct, frozen=True, kw_only=True):
+    """The affine map of a column, in which likeness is measured."""
+
+    total: int
+    """Sum of the column over the records that fixed it."""
+    spread: int
+    """Their deviations; 0 if the column does not vary."""
+    shift: int
+    """Bits by which the spread was shifted right."""
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    """A cluster of near-copies."""
+
+    place: int
+    """Its number in the datanet."""
+    leader: str
+    """Content hash of its first record: what its members are marked with."""
+    compared: str
+    """Content hash of the record that new ones are compared with: the leader, or who followed it."""
+    heirs: list[str]
+    """Content hashes of its first members besides."""
+
+
+class ClustersView(Struct, frozen=True, kw_only=True):
+    """What the next records of a datanet are compared with."""
+
+    changes: int
+    """Goes up with every cluster made, inherited or ended; a grouping states it."""
+    grouped_count: int
+    """The first position that is not grouped."""
+    scales: list[ScaleView]
+    """One for each column; none before the first grouping."""
+    clusters: list[ClusterView]
+    """Those from the place that was asked for, by place."""
+    next_place: int | None
+    """Where the next page begins."""
 
 
 class ContributionView(Struct, frozen=True, kw_only=True):
@@ -152,6 +193,19 @@ class CertificateOfModel(Struct, frozen=True, kw_only=True):
     """Largest row sum of |H·M - τ·I| over τ, in 2^-30."""
 
 
+class TermsView(Struct, frozen=True, kw_only=True):
+    """What answers are computed with."""
+
+    theta: int
+    """Influence below which a record is not paid."""
+    top_clusters: int
+    """How many clusters a question pays."""
+    clip: int
+    """What an influence counts at most in this epoch: twice the median score of past answers; 1000 clips nothing."""
+    grouped_count: int
+    """How many positions of the model's snapshot are grouped into clusters of near-copies."""
+
+
 class ModelView(Struct, frozen=True, kw_only=True):
     """A model."""
 
@@ -191,8 +245,8 @@ class ModelView(Struct, frozen=True, kw_only=True):
     """Whether the holdout was large enough."""
     eligibility_bps: int
     """How far it beats the constant answer: what minting is multiplied by."""
-    clip: int
-    """What influences count at most in this epoch: twice the median score of past answers; 1000 clips nothing."""
+    terms: TermsView
+    """What its answers are computed with now: an attribution states it."""
     blocked: list[int]
     """Positions of the records its gate keeps out."""
 

@@ -21,7 +21,7 @@ from node.modules.bonds import require_attributor_bond
 from node.modules.contents import add_use, is_erased
 from node.modules.context import BlobRef, Context, Resources, State
 from node.modules.datanets import DATANETS, RECORDS, RECORDS_AT, Position, position_key, require_age, schema_of
-from node.modules.models import GATES, MODELS, Model, Snapshot, engine_model, is_open
+from node.modules.models import GATES, MODELS, Model, Snapshot, engine_model, grouped_count, is_open
 from node.modules.payout import MOST_CREDITS, NO_CLIP, Candidate, credited, scores
 from node.modules.rewards import Credited, settle
 from node.modules.trailing import current_clip, note_scores
@@ -114,17 +114,27 @@ class ClaimedAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a claim was computed with: after one of these changed, the claim is stale and not false."""
+
+    theta: Theta
+    """Influence below which a record is not paid."""
+    top_clusters: ClusterCount
+    """How many clusters a question pays."""
+    clip: Annotated[int, range(1, NO_CLIP + 1)]
+    """What an influence counts at most, in this epoch."""
+    grouped_count: Position
+    """How many positions of the model's snapshot are grouped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
     """Answers questions to one model, with the attribution that pays for them."""
 
     model: Hash
     """Who answers."""
-    theta: Theta
-    """The threshold it was computed with: after a vote changed it, the claim is stale and not false."""
-    top_clusters: ClusterCount
-    """How many clusters a question paid when it was computed."""
-    clip: Annotated[int, range(1, NO_CLIP + 1)]
-    """The clip of the epoch it was computed in."""
+    terms: Terms
+    """What it was computed with."""
     answers: Annotated[tuple[ClaimedAnswer, ...], range(1, MOST_ANSWERS + 1)]
     """The answers."""
 
@@ -191,8 +201,18 @@ class Refunded:
     """How much."""
 
 
+def current_terms(state: Reader, parameters: Parameters, model_id: bytes, epoch: int) -> Terms:
+    """What answers of a model are computed with in an epoch."""
+    return Terms(
+        theta=parameters.theta,
+        top_clusters=parameters.top_clusters,
+        clip=current_clip(state, model_id, epoch),
+        grouped_count=grouped_count(state, MODELS.need(state, model_id)),
+    )
+
+
 def credits_of(
-    parameters: Parameters, clip: int, snapshot: Snapshot, blocked: frozenset[int], influences: Sequence[int]
+    terms: Terms, snapshot: Snapshot, blocked: frozenset[int], influences: Sequence[int]
 ) -> tuple[Credit, ...]:
     """Who is paid for an answer: what passes the gate, as `payout.credited` chooses and orders it."""
     candidates = (
@@ -206,14 +226,12 @@ def credits_of(
         for index, influence in enumerate(influences)
         if influence > 0 and snapshot.positions[index] not in blocked
     )
-    return tuple(
-        Credit(position=each.position, influence=each.influence) for each in credited(parameters, clip, candidates)
-    )
+    links = credited(terms.theta, terms.top_clusters, terms.clip, candidates)
+    return tuple(Credit(position=each.position, influence=each.influence) for each in links)
 
 
 def attribution_claim(
-    parameters: Parameters,
-    clip: int,
+    terms: Terms,
     snapshot: Snapshot,
     blocked: frozenset[int],
     model_id: bytes,
@@ -226,13 +244,11 @@ def attribution_claim(
             question=question,
             label=answer.label,
             influences_hash=answer.influences_hash(),
-            credits=credits_of(parameters, clip, snapshot, blocked, answer.values()),
+            credits=credits_of(terms, snapshot, blocked, answer.values()),
         )
         for question, answer in zip(questions, result.answers, strict=True)
     )
-    return Attribute(
-        model=model_id, theta=parameters.theta, top_clusters=parameters.top_clusters, clip=clip, answers=answers
-    )
+    return Attribute(model=model_id, terms=terms, answers=answers)
 
 
 def blocked_positions(state: Reader, model_id: bytes) -> frozenset[int]:
@@ -288,18 +304,11 @@ def meter_attribute(state: Reader, context: Context, payload: Attribute) -> int:
     if len(payload.answers) > context.parameters.attribution_questions:
         limit = context.parameters.attribution_questions
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"at most {limit} questions at a time")
-    clip = current_clip(state, payload.model, context.block.epoch)
-    stated = payload.theta, payload.top_clusters, payload.clip
-    current = context.parameters.theta, context.parameters.top_clusters, clip
-    if stated != current:
-        detail = "computed with theta {}, top_clusters {}, clip {}; ".format(*stated) + "they are {}, {}, {}".format(
-            *current
-        )
-        raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, detail)
     model = MODELS.need(state, payload.model)
     if not is_open(model, context.block.height):
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the model is {model.status.name.lower()}")
     require_age(context, model.changed_height)
+    _require_current(state, context, payload)
     for answer in payload.answers:
         question = QUESTIONS.need(state, answer.question)
         require_age(context, question.asked_height)
@@ -311,7 +320,7 @@ def meter_attribute(state: Reader, context: Context, payload: Attribute) -> int:
     return engine.question_work(model.certificate.record_count, unknowns, len(payload.answers))
 
 
-def verify_attribute(state: Reader, context: Context, payload: Attribute, resources: Resources) -> None:
+def verify_attribute(state: Reader, _context: Context, payload: Attribute, resources: Resources) -> None:
     """Recomputes answers and influences. Raises: TransactionRejected FALSE_CLAIM; Pending."""
     model = MODELS.need(state, payload.model)
     subject, snapshot = engine_model(state, payload.model, model, resources)
@@ -322,7 +331,7 @@ def verify_attribute(state: Reader, context: Context, payload: Attribute, resour
     except AttributionError as error:
         raise TransactionRejected(TransactionReason.CLAIM_UNCOMPUTABLE, str(error)) from error
     blocked = blocked_positions(state, payload.model)
-    computed = attribution_claim(context.parameters, payload.clip, snapshot, blocked, payload.model, questions, result)
+    computed = attribution_claim(payload.terms, snapshot, blocked, payload.model, questions, result)
     for claimed, answer in zip(payload.answers, computed.answers, strict=True):
         if claimed != answer:
             raise TransactionRejected(TransactionReason.FALSE_CLAIM, _difference(claimed, answer))
@@ -352,7 +361,7 @@ def apply_attribute(state: State, context: Context, payload: Attribute) -> None:
             )
         )
         links = tuple(_credited(state, model, each) for each in answer.credits)
-        settle(state, context, answer.question, payload.model, model, question.fee_units, payload.clip, links)
+        settle(state, context, answer.question, payload.model, model, question.fee_units, payload.terms.clip, links)
         for score in scores([each.leader for each in links], [each.influence for each in links]):
             fees_units[score] += question.fee_units
     note_scores(state, payload.model, context.block.epoch, fees_units)
@@ -372,6 +381,15 @@ def apply_refund(state: State, context: Context, payload: Refund) -> None:
     QUESTIONS.put(state, payload.question, replace(question, status=QuestionStatus.REFUNDED))
     credit(state, context.sender, question.fee_units)
     context.emit(Refunded(question=payload.question, asker=context.sender, fee_units=question.fee_units))
+
+
+def _require_current(state: Reader, context: Context, payload: Attribute) -> None:
+    """Whoever computed with what was valid then is not barred for what changed since."""
+    current = current_terms(state, context.parameters, payload.model, context.block.epoch)
+    for name in ("theta", "top_clusters", "clip", "grouped_count"):
+        stated, now = getattr(payload.terms, name), getattr(current, name)
+        if stated != now:
+            raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, f"computed with {name} {stated}; it is {now}")
 
 
 def _credited(state: Reader, model: Model, each: Credit) -> Credited:

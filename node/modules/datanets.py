@@ -85,6 +85,10 @@ class Datanet:
     """The epoch in which `boundary_count` was the count at the start."""
     boundary_count: Position
     """Records accepted before that epoch."""
+    grouped_count: Position
+    """Positions whose records are grouped."""
+    erased_count: Position
+    """Accepted records that were erased."""
     models: Annotated[tuple[Hash, ...], range(MOST_MODELS + 1)]
     """Models that are not retired."""
 
@@ -378,6 +382,8 @@ def apply_create_datanet(state: State, context: Context, payload: CreateDatanet)
         accepted_count=0,
         boundary_epoch=0,
         boundary_count=0,
+        grouped_count=0,
+        erased_count=0,
         models=(),
     )
     _validate_datanet(context, datanet)

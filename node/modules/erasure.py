@@ -22,6 +22,7 @@ from node.modules.datanets import (
     burn_half,
     position_key,
 )
+from node.modules.grouping import leave_cluster
 from node.modules.models import MODELS, Model, retire
 from node.primitives.crypto import Hash
 
@@ -117,6 +118,8 @@ def remove_record(
             credit(state, contribution.contributor, contribution.record_bond_units)
     if record.status is RecordStatus.ACCEPTED:
         RECORDS_AT.delete(state, position_key(datanet_id, record.position))
+        DATANETS.put(state, datanet_id, replace(datanet, erased_count=datanet.erased_count + 1))
+        leave_cluster(state, datanet_id, content, record.leader)
         for model_id in datanet.models:
             if MODELS.need(state, model_id).snapshot_count > record.position:
                 retire(state, context, model_id)

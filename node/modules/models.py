@@ -28,6 +28,7 @@ from node.modules.datanets import (
     schema_of,
     snapshot_contents,
 )
+from node.modules.grouping import require_grouped
 from node.modules.holdouts import HOLDOUTS, REVEALED, Revealed
 from node.modules.validators import epoch_key
 from node.primitives.amount import BPS, Amount
@@ -254,8 +255,14 @@ def engine_model(state: Reader, key: bytes, model: Model, resources: Resources) 
     # Between two certifications nothing of this changes: an erasure retires the model. The engine's name comes last:
     # it alone has no fixed length.
     identity = key + model.weights + model.inverse + epoch_key(model.certified_epoch)
-    numbers = model.snapshot_count.to_bytes(4, "big") + model.damping.to_bytes(4, "big")
+    counts = (model.snapshot_count, model.damping, grouped_count(state, model))
+    numbers = b"".join(each.to_bytes(4, "big") for each in counts)
     return resources.memo(identity + numbers + model.engine.encode(), build)
+
+
+def grouped_count(state: Reader, model: Model) -> int:
+    """How many positions of a model's snapshot are grouped: with more of them, its records have other leaders."""
+    return min(DATANETS.need(state, model.datanet).grouped_count, model.snapshot_count)
 
 
 def meter_register_model(state: Reader, context: Context, payload: RegisterModel) -> int:
@@ -274,6 +281,7 @@ def meter_register_model(state: Reader, context: Context, payload: RegisterModel
     count = datanet.snapshot_count(context.block.epoch)
     if not 1 <= count <= context.parameters.snapshot_records:
         raise TransactionRejected(TransactionReason.CLAIM_UNCOMPUTABLE, f"the snapshot has {count} records")
+    require_grouped(state, payload.datanet, datanet, count)
     return engine.certify_work(count, schema_of(datanet).unknowns)
 
 

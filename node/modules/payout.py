@@ -18,8 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from node.types.parameters import Parameters
-
 MOST_CREDITS = 64
 """Links that one answer pays at most, over all clusters."""
 NO_CLIP = 1_000
@@ -52,21 +50,21 @@ class Excess:
     """Place, among the links of the answer, of the link that reduced it."""
 
 
-def credited(parameters: Parameters, clip: int, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+def credited(theta: int, top_clusters: int, clip: int, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Steps 2 to 4: the links that are paid, cluster by cluster, in the clusters' order and by seniority in each.
 
     A cluster pays for at most MOST_CREDITS // top_clusters links: what its younger members add beyond is not paid.
     """
     clusters: dict[bytes, list[Candidate]] = {}
     for each in sorted(candidates, key=lambda each: (each.seniority, each.content)):
-        if each.influence >= max(parameters.theta, 1):
+        if each.influence >= max(theta, 1):
             links = clusters.setdefault(each.leader, [])
             if not links or each.influence > links[-1].influence:
                 links.append(each)
-    most_links = MOST_CREDITS // parameters.top_clusters
+    most_links = MOST_CREDITS // top_clusters
     shortened = [links[:most_links] for links in clusters.values()]
     shortened.sort(key=lambda links: (-min(links[-1].influence, clip), links[0].seniority, links[0].content))
-    return tuple(each for links in shortened[: parameters.top_clusters] for each in links)
+    return tuple(each for links in shortened[:top_clusters] for each in links)
 
 
 def excesses(clip: int, leaders: Sequence[bytes], influences: Sequence[int]) -> tuple[Excess, ...]:

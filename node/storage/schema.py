@@ -88,6 +88,12 @@ class Prefix(IntEnum):
     """Uses and tombstones of blobs by hash."""
     REVEALED = 0x37
     """Revealed holdout chunks by datanet and epoch."""
+    CLUSTERS = 0x38
+    """What is known of a datanet's clusters, by datanet."""
+    CLUSTER = 0x39
+    """Clusters by datanet and place."""
+    CLUSTER_PLACE = 0x3A
+    """Places of clusters by datanet and leader."""
     MODEL = 0x40
     """Models by id."""
     GATE = 0x41

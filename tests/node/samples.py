@@ -24,7 +24,18 @@ from node.types.parameters import Parameters
 from node.types.validator import NodeEntry, Validator, ValidatorSet, sorted_validator_set
 
 NO_WIRE_CLASSES = frozenset(
-    {"BlockContext", "Candidate", "Credited", "Evidence", "Excess", "FeeSplit", "FinalBlock", "Parent", "Snapshot"}
+    [
+        "Basis",
+        "BlockContext",
+        "Candidate",
+        "Credited",
+        "Evidence",
+        "Excess",
+        "FeeSplit",
+        "FinalBlock",
+        "Parent",
+        "Snapshot",
+    ]
 )
 """Frozen classes with keywords that never become bytes."""
 OTHERS_PACKAGES = ("node.api", "node.cli", "node.web")

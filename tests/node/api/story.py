@@ -12,16 +12,22 @@ from attribution.head.fit import fit
 from attribution.record import TabularSchema, encode_query, encode_record
 from consensus.evidence import Evidence, find_conflict
 from consensus.types import Statement, Vote, VoteKind
-from node.modules.attributions import Ask, Attribute, attribution_claim, blocked_positions
+from node.modules.attributions import Ask, Attribute, attribution_claim, blocked_positions, current_terms
 from node.modules.bonds import Bond, Unbond
 from node.modules.context import BlobRef
 from node.modules.datanets import DATANETS, ColumnSpec, Contribute, CreateDatanet, RejectionReason, Review, schema_of
 from node.modules.erasure import EraseQuestion, EraseRecord
 from node.modules.governance import Propose, SetParameter
 from node.modules.holdouts import HOLDOUTS, CommitHoldout, RevealHoldout, chunk_leaf, drawn_chunk
-from node.modules.models import MODELS, CertificateClaim, RegisterModel, TransferModel, engine_model, measure_claim
+from node.modules.models import (
+    MODELS,
+    CertificateClaim,
+    RegisterModel,
+    TransferModel,
+    engine_model,
+    measure_claim,
+)
 from node.modules.rewards import Claim
-from node.modules.trailing import current_clip
 from node.modules.validators import GOVERNING
 from node.payloads import Transfer
 from node.primitives.amount import UNITS_PER_OPEN
@@ -285,8 +291,8 @@ def attribute(node: Node, story: Story, questions: list[bytes]) -> Attribute:
     result = compute_here(request, node._held_materials(request))
     assert isinstance(result, engine.AttributeResult)
     blocked = blocked_positions(state, story.model)
-    clip = current_clip(state, story.model, GOVERNING.get(state).epoch)
-    return attribution_claim(story.chain.genesis.parameters, clip, snapshot, blocked, story.model, questions, result)
+    terms = current_terms(state, story.chain.genesis.parameters, story.model, GOVERNING.get(state).epoch)
+    return attribution_claim(terms, snapshot, blocked, story.model, questions, result)
 
 
 def equivocation(chain: Chain, view: int = 3) -> Evidence:

@@ -330,9 +330,7 @@ async def test_a_false_claim_is_refused_with_the_true_number_and_remembered(clie
     lie = Credit(position=first.position, influence=first.influence - 1)
     claim = Attribute(
         model=story.model,
-        theta=honest.theta,
-        top_clusters=honest.top_clusters,
-        clip=honest.clip,
+        terms=honest.terms,
         answers=(
             ClaimedAnswer(
                 question=answer.question,

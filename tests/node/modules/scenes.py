@@ -10,7 +10,7 @@ import attribution.head.request as engine
 from attribution.record import TabularSchema, encode_query, encode_record
 from node.errors import TransactionRejected
 from node.modules.accounts import Transfer
-from node.modules.attributions import Ask, Attribute, attribution_claim, blocked_positions
+from node.modules.attributions import Ask, Attribute, attribution_claim, blocked_positions, current_terms
 from node.modules.bonds import Bond
 from node.modules.context import BlobRef, Context
 from node.modules.datanets import DATANETS, ColumnSpec, Contribute, CreateDatanet, RejectionReason, Review, schema_of
@@ -24,7 +24,6 @@ from node.modules.models import (
     load_snapshot,
     measure_claim,
 )
-from node.modules.trailing import current_clip
 from node.primitives.amount import UNITS_PER_OPEN
 from node.primitives.crypto import ZERO_HASH, PrivateKey, sha256
 from node.primitives.merkle import inclusion_proof, merkle_root
@@ -224,8 +223,8 @@ class Scene:
         result = ledger.shelf.result(engine.AttributeRequest(model=subject, queries=queries))
         assert isinstance(result, engine.AttributeResult)
         blocked = blocked_positions(ledger.state, self.model)
-        clip = current_clip(ledger.state, self.model, ledger.epoch)
-        return attribution_claim(ledger.parameters, clip, snapshot, blocked, self.model, questions, result)
+        terms = current_terms(ledger.state, ledger.parameters, self.model, ledger.epoch)
+        return attribution_claim(terms, snapshot, blocked, self.model, questions, result)
 
     def _leaves(self) -> list[bytes]:
         return [

@@ -22,6 +22,7 @@ from node.modules.attributions import (
     QuestionStatus,
     Refund,
     Refunded,
+    Terms,
     blocked_positions,
     credits_of,
 )
@@ -55,6 +56,9 @@ from tests.node.modules.scenes import (
 FALSE_CLAIM = TransactionReason.FALSE_CLAIM
 TIMEOUT = PARAMETERS.question_timeout_heights
 HINTS = dict(wire_fields(Parameters))
+
+
+TERMS = Terms(theta=PARAMETERS.theta, top_clusters=PARAMETERS.top_clusters, clip=NO_CLIP, grouped_count=0)
 
 
 @pytest.fixture(name="scene")
@@ -266,9 +270,9 @@ def test_a_true_answer_to_another_question_is_a_false_claim(scene: Scene) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "now"),
     [
-        ("theta", 900, "900, 16"),
-        ("theta", 51, "51, 16"),
-        ("top_clusters", 3, "50, 3"),
+        ("theta", 900, "theta 50; it is 900"),
+        ("theta", 51, "theta 50; it is 51"),
+        ("top_clusters", 3, "top_clusters 16; it is 3"),
     ],
 )
 def test_a_claim_computed_before_a_vote_changed_who_is_paid_is_stale_and_not_false(
@@ -281,7 +285,7 @@ def test_a_claim_computed_before_a_vote_changed_who_is_paid_is_stale_and_not_fal
         scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
     claim = scene.answer(scene.question)
     scene.ledger.next_epoch()
-    detail = f"computed with theta 50, top_clusters 16, clip 1000; they are {now}, 1000"
+    detail = f"computed with {now}"
     scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
     scene.ledger.do(scene.who("attributor"), scene.answer(scene.question))
 
@@ -293,8 +297,8 @@ def test_a_claim_outlives_an_epoch_that_changed_nothing(scene: Scene) -> None:
 
 
 def test_a_threshold_that_was_never_in_force_is_stale_before_anything_is_computed(scene: Scene) -> None:
-    claim = replace(change_answer(scene.answer(scene.question), credits=()), theta=1000)
-    detail = "computed with theta 1000, top_clusters 16, clip 1000; they are 50, 16, 1000"
+    claim = replace(change_answer(scene.answer(scene.question), credits=()), terms=replace(TERMS, theta=1000))
+    detail = "computed with theta 1000; it is 50"
     scene.ledger.refuses(scene.who("attributor"), claim, TransactionReason.STALE_SNAPSHOT, detail)
 
 
@@ -408,7 +412,9 @@ def test_work_is_bounded_per_transaction_and_paid_by_the_started_million() -> No
     scene.ledger.overwrite(view)
     # 9,000·42 + q·(42 + 54,000): 11 questions are within a million, 12 are above it.
     claim = Attribute(
-        model=scene.model, theta=PARAMETERS.theta, top_clusters=PARAMETERS.top_clusters, clip=NO_CLIP, answers=(answer,)
+        model=scene.model,
+        terms=TERMS,
+        answers=(answer,),
     )
     scene.ledger.refuses(
         attributor,
@@ -508,7 +514,7 @@ def test_a_question_erased_by_governance_is_not_answered(scene: Scene) -> None:
 
 def test_credits_are_gated_thresholded_ranked_and_cut_ties_to_the_elder() -> None:
     """Gate, threshold, top, order: as economy.md lists them."""
-    parameters = Parameters(theta=50, top_clusters=4)
+    terms = replace(TERMS, top_clusters=4)
     influences = (49, 50, 900, 900, 1000, 300, -1000)
     contents = tuple(bytes([index]) * 32 for index in range(7))
     snapshot = Snapshot(
@@ -517,13 +523,13 @@ def test_credits_are_gated_thresholded_ranked_and_cut_ties_to_the_elder() -> Non
         seniority=((1, 0, 0), (1, 0, 1), (3, 0, 0), (2, 5, 0), (1, 0, 2), (1, 0, 3), (1, 0, 4)),
         leaders=contents,
     )
-    assert credits_of(parameters, NO_CLIP, snapshot, frozenset({14}), influences) == (
+    assert credits_of(terms, snapshot, frozenset({14}), influences) == (
         Credit(position=13, influence=900),
         Credit(position=12, influence=900),
         Credit(position=15, influence=300),
         Credit(position=11, influence=50),
     )
-    assert credits_of(replace(parameters, top_clusters=1), NO_CLIP, snapshot, frozenset(), influences) == (
+    assert credits_of(replace(terms, top_clusters=1), snapshot, frozenset(), influences) == (
         Credit(position=14, influence=1000),
     )
 
@@ -533,7 +539,7 @@ def test_without_a_threshold_what_has_no_influence_is_still_unpaid() -> None:
     snapshot = Snapshot(
         positions=(0, 1, 2), contents=contents, seniority=((1, 0, 0), (1, 0, 1), (1, 0, 2)), leaders=contents
     )
-    chosen = credits_of(Parameters(theta=0), NO_CLIP, snapshot, frozenset(), (0, -1, 1))
+    chosen = credits_of(replace(TERMS, theta=0), snapshot, frozenset(), (0, -1, 1))
     assert chosen == (Credit(position=2, influence=1),)
 
 

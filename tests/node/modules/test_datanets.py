@@ -92,6 +92,8 @@ def test_a_datanet_stands_under_its_transactions_id() -> None:
         accepted_count=0,
         boundary_epoch=0,
         boundary_count=0,
+        grouped_count=0,
+        erased_count=0,
         models=(),
     )
     assert scene.ledger.events(DatanetCreated) == [

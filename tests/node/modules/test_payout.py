@@ -12,6 +12,7 @@ from node.modules.payout import MOST_CREDITS, NO_CLIP, Candidate, Excess, clip_o
 from node.types.parameters import Parameters
 
 PARAMETERS = Parameters()
+WHOM = (PARAMETERS.theta, PARAMETERS.top_clusters)
 
 
 def candidate(number: int, influence: int, leader: int | None = None) -> Candidate:
@@ -27,7 +28,7 @@ def candidate(number: int, influence: int, leader: int | None = None) -> Candida
 
 def payments(candidates: list[Candidate], clip: int = NO_CLIP, pool_units: int = 10**9) -> dict[int, int]:
     """What each position is paid, by the formula of the economy."""
-    links = credited(PARAMETERS, clip, candidates)
+    links = credited(*WHOM, clip, candidates)
     added = excesses(clip, [each.leader for each in links], [each.influence for each in links])
     weight = sum(each.units for each in added) + PARAMETERS.sigma
     return {
@@ -44,7 +45,7 @@ CANDIDATES = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(0, 7)), mi
 
 def test_an_older_member_keeps_what_it_earns_and_a_younger_one_adds_only_its_excess() -> None:
     members = [candidate(0, 300), candidate(1, 250, 0), candidate(2, 700, 0), candidate(3, 700, 0), candidate(4, 400)]
-    links = credited(PARAMETERS, NO_CLIP, members)
+    links = credited(*WHOM, NO_CLIP, members)
     assert [each.position for each in links] == [0, 2, 4]
     assert excesses(NO_CLIP, [each.leader for each in links], [each.influence for each in links]) == (
         Excess(units=300, senior=None),
@@ -61,16 +62,15 @@ def test_leaders_do_not_come_first_for_being_leaders_but_elders_do() -> None:
 
 
 def test_clusters_are_ranked_by_their_best_record_and_ties_go_to_the_elder() -> None:
-    parameters = replace(PARAMETERS, top_clusters=2)
     members = [candidate(0, 100), candidate(1, 400), candidate(2, 90, 0), candidate(3, 400), candidate(4, 800, 0)]
-    assert [each.position for each in credited(parameters, NO_CLIP, members)] == [0, 4, 1]
-    assert [each.position for each in credited(parameters, 100, members)] == [0, 4, 1]
-    assert [each.position for each in credited(replace(parameters, top_clusters=1), 100, members[1:])] == [1]
+    assert [each.position for each in credited(50, 2, NO_CLIP, members)] == [0, 4, 1]
+    assert [each.position for each in credited(50, 2, 100, members)] == [0, 4, 1]
+    assert [each.position for each in credited(50, 1, 100, members[1:])] == [1]
 
 
 def test_the_clip_takes_what_lies_above_it_and_nothing_else() -> None:
     members = [candidate(0, 300), candidate(1, 900, 0), candidate(2, 950, 0), candidate(3, 200)]
-    links = credited(PARAMETERS, 400, members)
+    links = credited(*WHOM, 400, members)
     assert [each.position for each in links] == [0, 1, 2, 3]
     units = [each.units for each in excesses(400, [x.leader for x in links], [x.influence for x in links])]
     assert units == [300, 100, 0, 200]
@@ -80,7 +80,7 @@ def test_a_cluster_fills_no_more_places_than_its_part() -> None:
     """A hundred near-copies in rising order do not crowd out the others."""
     crowd = [candidate(number, 100 + number, 0) for number in range(100)]
     others = [candidate(100 + number, 60 + number) for number in range(15)]
-    links = credited(PARAMETERS, NO_CLIP, crowd + others)
+    links = credited(*WHOM, NO_CLIP, crowd + others)
     assert Counter(each.leader for each in links)[bytes(32)] == MOST_CREDITS // PARAMETERS.top_clusters == 4
     assert len({each.leader for each in links}) == 16
 
@@ -99,7 +99,7 @@ def test_the_clip_is_twice_the_lower_median_by_fees() -> None:
 
 @given(CANDIDATES, st.integers(1, NO_CLIP))
 def test_a_clusters_excesses_add_up_to_its_clipped_score(candidates: list[Candidate], clip: int) -> None:
-    links = credited(PARAMETERS, clip, candidates)
+    links = credited(*WHOM, clip, candidates)
     leaders = [each.leader for each in links]
     added = excesses(clip, leaders, [each.influence for each in links])
     assert all(each.units >= 0 for each in added)
@@ -114,7 +114,7 @@ def test_a_clusters_excesses_add_up_to_its_clipped_score(candidates: list[Candid
 def test_the_order_of_the_records_changes_nothing(candidates: list[Candidate], clip: int, shuffle: object) -> None:
     shuffled = list(candidates)
     shuffle.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert credited(PARAMETERS, clip, shuffled) == credited(PARAMETERS, clip, candidates)
+    assert credited(*WHOM, clip, shuffled) == credited(*WHOM, clip, candidates)
 
 
 @given(CANDIDATES, st.data())
