@@ -198,6 +198,13 @@ def _paid(stage: Stage, address: str) -> int:
     return sum(int(each.amount_units) for each in payments)
 
 
+def _vesting(stage: Stage, address: str) -> int:
+    """What an account's records earned and was not paid out yet."""
+    records = stage.client.iterate(views_data.RecordView, f"/accounts/{address}/records")
+    parts = [part for each in records if each.contributor == address for part in each.vesting]
+    return sum(int(part.earned_units) - int(part.released_units) for part in parts)
+
+
 def _claimed(stage: Stage, address: str) -> int:
     return sum(
         int(event["minted_units"]) for event in stage.events(address, "claimed") if event["beneficiary"] == address
@@ -251,7 +258,8 @@ def _balances_add_up(stage: Stage) -> bool:
         fees = sum(int(each.fee_units) for each in stage.transactions(address) if each.sender == address)
         contributed = [each for each in stage.events(address, "contributed") if each["contributor"] == address]
         bonds = sum(int(each["bond_units"]) + int(each["burned_units"]) for each in contributed)
-        expected = genesis - fees - bonds + _paid(stage, address) + _claimed(stage, address)
+        earned = _paid(stage, address) - _vesting(stage, address) + _claimed(stage, address)
+        expected = genesis - fees - bonds + earned
         if int(stage.client.account(address).balance_units) != expected:
             return False
     return True

@@ -41,6 +41,7 @@ from node.payloads import (
     CreateDatanet,
     MeasureModel,
     RejectionReason,
+    ReleaseEarnings,
     RevealHoldout,
     Review,
     chunk_leaf,
@@ -54,6 +55,7 @@ from node.primitives.merkle import inclusion_proof, merkle_root
 DATANET = "tumour measurements"
 MODEL = "tumour classifier"
 ANSWERS_AT_ONCE = 64
+RELEASED_AT_ONCE = 100
 DUPLICATE = f"clinic{CLINICS + 1}"
 FLIPPED = f"clinic{CLINICS}"
 LAST_HEIGHTS = 4
@@ -72,6 +74,7 @@ def play(stage: Stage, split: Split) -> Trained:
     ask(stage, split, trained.model_id)
     answer(stage, split, trained)
     claim(stage)
+    release(stage, datanet)
     return trained
 
 
@@ -282,6 +285,22 @@ def claim(stage: Stage) -> None:
             claimed_units += sum(int(each.payload["minted_units"]) for each in done.events if each.name == "claimed")
     if claimed_units:
         stage.say(f"the epoch is over: everyone claims what was minted for them, {format_open(claimed_units)}")
+
+
+def release(stage: Stage, datanet: str) -> None:
+    """What the records earned has vested: the curator has it paid out to their contributors."""
+    earning = [each for each in stage.records(datanet) if each.vesting]
+    for batch in batches(earning, RELEASED_AT_ONCE):
+        last_epoch = max(part.epoch for each in batch for part in each.vesting)
+        length = stage.devnet.genesis.parameters.epoch_length_heights
+        vesting_epochs = stage.devnet.genesis.parameters.vesting_epochs
+        stage.client.wait_for_height((last_epoch + vesting_epochs - 1) * length, timeout_s=STEP_TIMEOUT_S)
+        payload = ReleaseEarnings(
+            datanet=bytes.fromhex(datanet), records=tuple(bytes.fromhex(each.content) for each in batch)
+        )
+        done = stage.do("curator", payload)
+        units = sum(int(each.payload["amount_units"]) for each in done.events if each.name == "earnings_released")
+        stage.say(f"what {len(batch)} records earned has vested: {format_open(units)} go to their contributors")
 
 
 def have_a_lie_nullified(stage: Stage, false_claim: Attribute) -> None:

@@ -43,6 +43,7 @@ PARAMETERS = Parameters(
     epoch_length_heights=24,
     certificate_epochs=1_000_000,
     holdout_reveal_heights=100_000,
+    vesting_epochs=1,
 )
 """A hurried chain: short epochs, so that a story of several epochs takes a minute."""
 

@@ -12,10 +12,12 @@ from typing import TypeVar
 from node.modules.accounts import ACCOUNTS
 from node.modules.attributions import QUESTIONS
 from node.modules.bonds import UNBONDING
+from node.modules.challenges import CHALLENGES
 from node.modules.datanets import CONTRIBUTIONS
 from node.modules.escrow import ESCROWS
 from node.modules.rewards import VALIDATOR_POOLS
 from node.modules.supply import SUPPLY, conservation_error
+from node.modules.vesting import VESTING
 from node.primitives.codec import decode
 from node.state.store import StateStore
 from node.state.table import Table
@@ -31,7 +33,7 @@ KAPPA_BPS_MAX = 8_000
 
 
 def holdings(store: KeyValueStore) -> Iterator[int]:
-    """Base units held by each account, bond, contribution, question, escrow and pool, as they stand at the call."""
+    """Base units held by whatever holds OPEN besides the treasury, as they stand at the call."""
     walks = [
         _held(store, ACCOUNTS, lambda account: account.balance_units + account.bond_units),
         _held(store, UNBONDING, lambda unbonding: sum(each.amount_units for each in unbonding.releases)),
@@ -39,6 +41,8 @@ def holdings(store: KeyValueStore) -> Iterator[int]:
         _held(store, QUESTIONS, lambda question: question.held_units),
         _held(store, ESCROWS, lambda escrow: escrow.balance_units),
         _held(store, VALIDATOR_POOLS, lambda pool: pool.left_units),
+        _held(store, VESTING, lambda vesting: vesting.held_units),
+        _held(store, CHALLENGES, lambda challenge: challenge.held_units),
     ]
     return chain.from_iterable(walks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.modules.accounts import RotateKey, Transfer
 from node.modules.attributions import Ask, Attribute, ClaimedAnswer, Credit, Refund, Terms, attribution_claim
 from node.modules.bonds import Bond, Unbond, WithdrawBond
+from node.modules.challenges import ChallengeRecord, RuleOnChallenge
 from node.modules.context import BlobRef
 from node.modules.datanets import ColumnSpec, Contribute, CreateDatanet, RejectionReason, Review
 from node.modules.equivocation import SubmitEvidence
@@ -37,6 +38,7 @@ from node.modules.models import (
     measure_claim,
 )
 from node.modules.registers import CreateRegister, SetRegister
+from node.modules.releases import ReleaseEarnings
 from node.modules.rewards import Claim
 from node.modules.validators import RotateConsensusKey, possession_digest
 
@@ -50,6 +52,7 @@ __all__ = [
     "Bond",
     "CastBallot",
     "CertificateClaim",
+    "ChallengeRecord",
     "Claim",
     "ClaimedAnswer",
     "ColumnSpec",
@@ -67,6 +70,7 @@ __all__ = [
     "Refund",
     "RegisterModel",
     "RejectionReason",
+    "ReleaseEarnings",
     "RemoveObserver",
     "RemoveValidator",
     "RetireModel",
@@ -74,6 +78,7 @@ __all__ = [
     "Review",
     "RotateConsensusKey",
     "RotateKey",
+    "RuleOnChallenge",
     "Scale",
     "SetParameter",
     "SetParameters",

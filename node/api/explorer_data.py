@@ -231,7 +231,7 @@ async def _records(
     def build(entry: Entry) -> views_data.RecordView:
         datanet_id, content = entry.value[:HASH_SIZE_BYTES], entry.value[HASH_SIZE_BYTES:]
         record = RECORDS.need(state, DATANETS.need(state, datanet_id).schema_id + content)
-        return present_data.record(content, record)
+        return present_data.record(source.replica.state, content, record)
 
     return end_page(parameters, scope, await build_each(entries, build), end)
 

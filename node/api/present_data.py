@@ -19,6 +19,7 @@ from node.modules.holdouts import HOLDOUTS
 from node.modules.models import GATES, MODELS, Model, is_open
 from node.modules.rewards import Paid, Settled
 from node.modules.validators import GOVERNING
+from node.modules.vesting import VESTING
 from node.primitives.amount import format_open
 from node.primitives.codec import decode
 from node.primitives.crypto import HASH_SIZE_BYTES, ZERO_HASH
@@ -96,8 +97,9 @@ def contribution(contribution_id: bytes, each: Contribution) -> views_data.Contr
     )
 
 
-def record(content: bytes, each: Record) -> views_data.RecordView:
+def record(state: Reader, content: bytes, each: Record) -> views_data.RecordView:
     """A contributed record."""
+    vesting = VESTING.get(state, DATANETS.need(state, each.datanet).schema_id + content)
     return views_data.RecordView(
         content=content.hex(),
         datanet=each.datanet.hex(),
@@ -109,6 +111,12 @@ def record(content: bytes, each: Record) -> views_data.RecordView:
         status=each.status.name.lower(),
         position=each.position,
         leader=each.leader.hex(),
+        vesting=[
+            views_data.EarnedView(
+                epoch=part.epoch, earned_units=str(part.earned_units), released_units=str(part.released_units)
+            )
+            for part in (vesting.parts if vesting is not None else ())
+        ],
     )
 
 
@@ -124,7 +132,7 @@ def content(
         uses=known.uses if known is not None else 0,
         erased_height=known.erased_height if known is not None else 0,
         is_public=is_public,
-        records=[record(content_hash, each) for each in records if each is not None],
+        records=[record(state, content_hash, each) for each in records if each is not None],
     )
 
 

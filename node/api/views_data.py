@@ -142,6 +142,17 @@ class ContributionDetail(Struct, frozen=True, kw_only=True):
     """Content hashes."""
 
 
+class EarnedView(Struct, frozen=True, kw_only=True):
+    """What a record earned in an epoch: it becomes its contributor's in equal parts over the vesting epochs."""
+
+    epoch: int
+    """When."""
+    earned_units: str
+    """How much."""
+    released_units: str
+    """Of that, what was paid out."""
+
+
 class RecordView(Struct, frozen=True, kw_only=True):
     """A contributed record."""
 
@@ -160,11 +171,13 @@ class RecordView(Struct, frozen=True, kw_only=True):
     index: int
     """Seniority within the transaction."""
     status: str
-    """`pending`, `accepted`, `rejected`, `erased` or `holdout`."""
+    """`pending`, `accepted`, `rejected`, `erased`, `holdout` or `revoked`."""
     position: int
     """Its place among the datanet's accepted records, once it is one."""
     leader: str
     """Content hash of the first of its near-copies; its own while it has none."""
+    vesting: list[EarnedView]
+    """What it earned and was not wholly paid out yet, by epoch."""
 
 
 class ContentView(Struct, frozen=True, kw_only=True):

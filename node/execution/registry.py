@@ -10,6 +10,7 @@ from node.modules import (
     accounts,
     attributions,
     bonds,
+    challenges,
     contents,
     datanets,
     equivocation,
@@ -19,6 +20,7 @@ from node.modules import (
     holdouts,
     models,
     registers,
+    releases,
     rewards,
     validators,
 )
@@ -111,6 +113,8 @@ KINDS: dict[int, Kind] = {
             verify=grouping.verify_group,
             is_computed=True,
         ),
+        Kind(number=38, payload_class=challenges.ChallengeRecord, apply=challenges.apply_challenge_record),
+        Kind(number=39, payload_class=challenges.RuleOnChallenge, apply=challenges.apply_rule_on_challenge),
         Kind(
             number=40,
             payload_class=models.RegisterModel,
@@ -149,6 +153,7 @@ KINDS: dict[int, Kind] = {
         ),
         Kind(number=52, payload_class=attributions.Refund, apply=attributions.apply_refund),
         Kind(number=60, payload_class=rewards.Claim, apply=rewards.apply_claim),
+        Kind(number=61, payload_class=releases.ReleaseEarnings, apply=releases.apply_release),
         Kind(number=70, payload_class=registers.CreateRegister, apply=registers.apply_create_register),
         Kind(number=71, payload_class=registers.SetRegister, apply=registers.apply_set_register),
     )
@@ -185,6 +190,8 @@ EVENTS: dict[str, type] = {
         rewards.Settled,
         rewards.Paid,
         rewards.Claimed,
+        releases.EarningsReleased,
+        challenges.ChallengeChanged,
         registers.RegisterChanged,
     )
 }

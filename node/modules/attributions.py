@@ -20,7 +20,16 @@ from node.modules.accounts import credit, debit, require_role
 from node.modules.bonds import require_attributor_bond
 from node.modules.contents import add_use, is_erased
 from node.modules.context import BlobRef, Context, Resources, State
-from node.modules.datanets import DATANETS, RECORDS, RECORDS_AT, Position, position_key, require_age, schema_of
+from node.modules.datanets import (
+    DATANETS,
+    RECORDS,
+    RECORDS_AT,
+    Position,
+    RecordStatus,
+    position_key,
+    require_age,
+    schema_of,
+)
 from node.modules.models import GATES, MODELS, Model, Snapshot, engine_model, grouped_count, is_open
 from node.modules.payout import MOST_CREDITS, NO_CLIP, Candidate, credited, scores
 from node.modules.rewards import Credited, settle
@@ -394,9 +403,15 @@ def _require_current(state: Reader, context: Context, payload: Attribute) -> Non
 
 def _credited(state: Reader, model: Model, each: Credit) -> Credited:
     entry = RECORDS_AT.need(state, position_key(model.datanet, each.position))
-    record = RECORDS.need(state, DATANETS.need(state, model.datanet).schema_id + entry.content)
+    key = DATANETS.need(state, model.datanet).schema_id + entry.content
+    record = RECORDS.need(state, key)
     return Credited(
-        record=entry.content, contributor=record.contributor, influence=each.influence, leader=record.leader
+        record=entry.content,
+        contributor=record.contributor,
+        influence=each.influence,
+        leader=record.leader,
+        key=key,
+        is_paid=record.status is RecordStatus.ACCEPTED,
     )
 
 

@@ -106,6 +106,8 @@ class RecordStatus(IntEnum):
     ERASED = 3
     HOLDOUT = 4
     """A revealed holdout point: never a record."""
+    REVOKED = 5
+    """Challenged with success: it stands where it stood, and earns nothing any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import credit
 from node.modules.attributions import QUESTIONS
+from node.modules.challenges import require_unchallenged
 from node.modules.contents import drop_use, erase, is_erased
 from node.modules.context import Context, State
 from node.modules.datanets import (
@@ -54,6 +55,7 @@ def apply_erase_record(state: State, context: Context, payload: EraseRecord) -> 
     record = RECORDS.need(state, datanet.schema_id + payload.content)
     if record.contributor != context.sender or record.datanet != payload.datanet:
         raise TransactionRejected(TransactionReason.NOT_OWNER)
+    require_unchallenged(state, datanet.schema_id + payload.content)
     is_pending = record.status is RecordStatus.PENDING
     remove_record(state, context, payload.datanet, payload.content, record, is_half_burned=is_pending)
     if drop_use(state, payload.content):

@@ -23,6 +23,7 @@ from node.modules.models import Model
 from node.modules.payout import excesses
 from node.modules.supply import SUPPLY, add_to_treasury, burn_fee, mint
 from node.modules.validators import UPCOMING, epoch_key, validator_set_of
+from node.modules.vesting import vest
 from node.primitives import amount
 from node.primitives.amount import BPS, Amount
 from node.primitives.crypto import ZERO_HASH, Address, Hash
@@ -192,6 +193,10 @@ class Credited:
     """s_r."""
     leader: bytes
     """Whose near-copy it is: links of one cluster follow each other, the elder first."""
+    key: bytes
+    """Its key in the ledger."""
+    is_paid: bool
+    """Whether it may earn: a revoked record's part goes to the datanet's escrow."""
 
 
 def split_fee(parameters: Parameters, fee_units: int) -> FeeSplit:
@@ -247,7 +252,7 @@ def settle(
     added = excesses(clip, [each.leader for each in links], [each.influence for each in links])
     weight = sum(each.units for each in added) + parameters.sigma
     for each, excess in () if is_stale else zip(links, added, strict=True):
-        if excess.units:
+        if excess.units and each.is_paid:
             paid = Paid(
                 question=question,
                 model=model_id,
@@ -264,7 +269,7 @@ def settle(
                 accrued_units=mint_pool_units * excess.units // weight,
             )
             paid_units += paid.amount_units
-            credit(state, paid.recipient, paid.amount_units)
+            vest(state, context, each.key, paid.recipient, paid.amount_units)
             accrue(state, context, paid.recipient, paid.accrued_units)
             context.emit(paid)
     each_units = split.reviewers_units // len(datanet.reviewers)

@@ -94,6 +94,10 @@ class Prefix(IntEnum):
     """Clusters by datanet and place."""
     CLUSTER_PLACE = 0x3A
     """Places of clusters by datanet and leader."""
+    VESTING = 0x3B
+    """What records earned and were not paid yet, by schema id and content hash."""
+    CHALLENGE = 0x3C
+    """Challenges by schema id and content hash."""
     MODEL = 0x40
     """Models by id."""
     GATE = 0x41

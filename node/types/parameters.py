@@ -34,6 +34,7 @@ ClusterCount = Annotated[int, range(1, 65)]
 """How many clusters one question pays."""
 BondUnits = Annotated[int, range(LARGEST_BOND_UNITS + 1), "amount"]
 """The size of a bond."""
+MOST_VESTING_EPOCHS = 64
 Share = Annotated[int, range(BPS + 1)]
 """A part of a whole in basis points."""
 
@@ -131,6 +132,8 @@ class Parameters:
     """Added to the sum of influences, so that thin evidence leaves a remainder."""
     top_clusters: ClusterCount = 16
     """How many clusters one question pays."""
+    vesting_epochs: Annotated[int, range(MOST_VESTING_EPOCHS + 1)] = 8
+    """Over how many epochs what a record earns becomes its contributor's; 0 is at once."""
 
     def __post_init__(self) -> None:
         """Raises: ValueError when parts do not make a whole."""

@@ -19,12 +19,14 @@ from node.modules import holdouts
 from node.modules.accounts import ACCOUNTS, Account, load_account
 from node.modules.attributions import QUESTIONS, Question
 from node.modules.bonds import UNBONDING, Unbonding
+from node.modules.challenges import CHALLENGES, Challenge
 from node.modules.context import BlobPending, BlobRef, BlockContext
 from node.modules.datanets import CONTRIBUTIONS, Contribution
 from node.modules.escrow import ESCROWS, Escrow
 from node.modules.rewards import VALIDATOR_POOLS, ValidatorPool
 from node.modules.supply import SUPPLY, conservation_error
 from node.modules.validators import GOVERNING
+from node.modules.vesting import VESTING, Vesting
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import PrivateKey, sha256
 from node.primitives.merkle import merkle_root
@@ -399,6 +401,8 @@ class Ledger:
             Prefix.QUESTION: lambda each: (each.held_units,),
             Prefix.ESCROW: lambda each: (each.balance_units,),
             Prefix.VALIDATOR_POOL: lambda each: (each.left_units,),
+            Prefix.VESTING: lambda each: tuple(part.earned_units - part.released_units for part in each.parts),
+            Prefix.CHALLENGE: lambda each: (each.held_units,),
         }
         classes = {
             Prefix.ACCOUNT: Account,
@@ -407,10 +411,11 @@ class Ledger:
             Prefix.QUESTION: Question,
             Prefix.ESCROW: Escrow,
             Prefix.VALIDATOR_POOL: ValidatorPool,
+            Prefix.VESTING: Vesting,
+            Prefix.CHALLENGE: Challenge,
         }
-        assert {
-            table.prefix for table in (ACCOUNTS, UNBONDING, CONTRIBUTIONS, QUESTIONS, ESCROWS, VALIDATOR_POOLS)
-        } == set(classes)
+        tables = (ACCOUNTS, UNBONDING, CONTRIBUTIONS, QUESTIONS, ESCROWS, VALIDATOR_POOLS, VESTING, CHALLENGES)
+        assert {table.prefix for table in tables} == set(classes)
         for key, data in self.content().items():
             prefix = Prefix(key[0])
             if prefix in values:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import node
 from consensus.types import NO_BLOCK, Certificate, Statement, Vote, VoteKind, VoteSignature
+from node.modules.challenges import ChallengeRecord
 from node.modules.datanets import RejectionReason, Review
 from node.primitives.codec import bound_of, schema_of, wire_fields
 from node.types.genesis import EngineEntry, Genesis, GenesisAccount, GenesisValidator
@@ -167,6 +168,9 @@ SPECIAL: dict[type, typing.Callable[[str], Any]] = {
     ValidatorSet: _validator_set,
     Genesis: _genesis,
     Parameters: lambda _path: Parameters(),
+    ChallengeRecord: lambda path: ChallengeRecord(
+        datanet=digest(path), record=digest(f"{path}.record"), reason=RejectionReason.PERSONAL_DATA
+    ),
     Review: lambda path: Review(contribution=digest(path), is_accepted=False, reason=RejectionReason.NOT_GENUINE),
 }
 """Classes whose fields must agree with each other."""

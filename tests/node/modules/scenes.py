@@ -53,6 +53,7 @@ PARAMETERS = Parameters(
     attribution_questions=3,
     transaction_work_macs=10**6,
     block_work_macs=2 * 10**6,
+    vesting_epochs=0,
 )
 PEOPLE = {
     "curator": Role.CURATOR,
