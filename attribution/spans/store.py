@@ -1,9 +1,9 @@
 """Segments on disk: one file each, named by what it holds, mapped into memory, never believed.
 
 A file is magic | counts of records, ids, tokens, token bytes u64 | the parts of `Segment` in their order, each at a
-multiple of 8 bytes | SHA-256 of all that; numbers are little-endian. `load` checks the hash, so that a damaged file is found, and then
-that every part fits the others, the suffix array in linear time, so that a file which a stranger made cannot hide,
-repeat or misplace an occurrence. What only the records can tell, that the ids are those of their texts,
+multiple of 8 bytes | SHA-256 of all that; numbers are little-endian. `load` checks the hash, so that a damaged file is
+found, and then that every part fits the others, the suffix array in linear time, so that a file which a stranger made
+cannot hide, repeat or misplace an occurrence. What only the records can tell, that the ids are those of their texts,
 `segment.make_segment` decides: a node opens files that it wrote itself, and compares a stranger's with its own.
 
 A file that is missing or wrong is no error: `open_index` builds it again. Nothing else is kept, so there is nothing
