@@ -1,10 +1,11 @@
 """Longest matches of every place of a text in a suffix array, all places at once.
 
-One binary search a place, all of them in step: each comparison reads windows of 8, 16, 32 … ids until one differs. The
-search keeps how long the two neighbours of the interval agree with the place and skips what both agree on.
+One binary search a place, all of them in step: each comparison reads one id, then windows of 8, 16, 32 … until one
+differs. The search keeps how long the two neighbours of the interval agree with the place and skips what both agree on.
 
 Cost. A place's search takes at most bit_length(n) comparisons; one that has to look at h + 1 ids, h at most the length
-m of the text, reads windows of less than 2·(h + 1) + 8 ids in all. So `search_work` is an upper bound, whatever the
+m of the text, reads windows of 1 + 8·(2^k - 1) < 2·(h + 1) + 8 ids in all, because the windows before the last held at
+most h. So `search_work` is an upper bound, whatever the
 ids are; `Cost` counts what is really read.
 
 Source: Manber and Myers, 1993, section 2, simple accelerant.
@@ -24,8 +25,8 @@ UNKNOWN = 1 << 40
 """Id of a token that the suffix array does not hold: above every id."""
 _BEFORE, _AFTER = -1, 1 << 41
 """What stands behind a pattern: below every id for a lower bound, above every id for an upper bound."""
-_FIRST_WINDOW, _LAST_WINDOW = 8, 512
-_WINDOW = np.arange(_LAST_WINDOW)
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 8, 512
+_WINDOW = np.arange(_LARGEST_WINDOW)
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def _search(
 ) -> tuple[Int64, Int64]:
     """Where each pattern would be inserted, and how far it agrees with the nearer of the two neighbours there."""
     known = len(haystack.buckets) - 1
-    padded = np.concatenate((text, np.full(_LAST_WINDOW, behind)))
+    padded = np.concatenate((text, np.full(_LARGEST_WINDOW, behind)))
     first = np.minimum(text[begins], known)
     is_known = first < known
     bucket = np.where(is_known, first, 0)
@@ -96,7 +97,8 @@ def _compare(
     agreed = skip.copy()
     is_less = np.zeros(len(places), dtype=np.bool_)
     active = np.arange(len(places))
-    width, last = _FIRST_WINDOW, len(ids) - 1
+    # Most comparisons are decided by the next id alone.
+    width, last = 1, len(ids) - 1
     while len(active):
         at = agreed[active, None] + _WINDOW[:width]
         ours = ids[np.minimum(places[active, None] + at, last)].astype(np.int64)
@@ -112,5 +114,5 @@ def _compare(
         agreed[decided] += where[is_decided]
         active = active[~is_decided]
         agreed[active] += width
-        width = min(2 * width, _LAST_WINDOW)
+        width = min(max(2 * width, _SMALLEST_WINDOW), _LARGEST_WINDOW)
     return agreed, is_less

@@ -2,7 +2,8 @@
 
 The corpus is made, not fetched: words with Zipf frequencies, and every fifth text quotes an elder one. Where the
 package infini-gram is installed, it indexes the very same ids and answers the same questions in the same run, and its
-spans are compared with ours. Its time for an answer is that of finding spans; ours is also that of weighing and paying. Processor time and elapsed time are both told: on a busy machine only the first says much.
+spans are compared with ours. Its time for an answer is that of finding spans; ours is also that of weighing and paying.
+Processor time and elapsed time are both told: on a busy machine only the first says much.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from attribution.spans.search import UNKNOWN, Cost, longest_matches
 from attribution.spans.sorting import suffix_array
 from attribution.spans.store import load, save
 
-WORDS = 120_000
+WORDS = 64_000
+"""Below 2**16: for wider ids the peer's program allocates 32 GiB."""
 SEED = 20
 
 
