@@ -89,7 +89,7 @@ def attribute(prepared: Prepared, answers: Sequence[Sequence[str]], cost: Cost) 
         lengths = np.maximum(lengths, longest_matches(segment.haystack, ids, ends, cost))
         counts += np.where(ids == UNKNOWN, 0, segment.counts[np.where(ids == UNKNOWN, 0, ids)])
     weights = rarity(counts, prepared.index.token_count)
-    begins = maximal_spans(lengths, bounds)
+    begins = maximal_spans(lengths)
     owner_of_token = owning_spans(begins, lengths[begins], len(tokens))
     # Spans that own nothing decide nothing.
     begins = begins[np.unique(owner_of_token[owner_of_token >= 0])]
@@ -128,15 +128,15 @@ def rarity(counts: Int64, total: int) -> Int64:
     return weights
 
 
-def maximal_spans(lengths: Int64, bounds: Int64) -> Int64:
+def maximal_spans(lengths: Int64) -> Int64:
     """Begins of matches that are long enough and lie in no longer one.
 
     A match without its first token is a match, so ends do not descend; one that ends with its neighbour lies in it.
+    No match passes the end of its text, so one at the beginning of the next text ends later than all before it.
     """
     ends = np.arange(len(lengths)) + lengths
     is_maximal = np.ones(len(lengths), dtype=np.bool_)
     is_maximal[1:] = ends[1:] > ends[:-1]
-    is_maximal[bounds[:-1]] = True  # the first token of a text has none before it
     return np.flatnonzero(is_maximal & (lengths >= MINIMUM_SPAN_TOKENS))
 
 
