@@ -123,7 +123,7 @@ def test_permuting_records_moves_credits_to_whoever_is_eldest_then(case: Case, s
 @pytest.mark.slow
 def test_fast_form_equals_the_plain_one_on_many_seeds() -> None:
     """R6."""
-    for seed in range(60):
+    for seed in range(25):
         case = make_case(seed, most_tokens=60)
         assert list(case.result().answers) == case.reference(), f"seed {seed}"
 
