@@ -56,6 +56,15 @@ class Reason(StrEnum):
     TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
     TEXT_EMPTY = "text_empty", "The text holds no word."
     TEXT_TOO_LONG = "text_too_long", "The text is longer than one record may be."
+    TEXT_WITHOUT_TOKENS = "text_without_tokens", "The text holds no token."
+    TEXT_TOO_LARGE = "text_too_large", "The text is larger than one text may be."
+    SNAPSHOT_TOO_LARGE = "snapshot_too_large", "The texts of the snapshot are together larger than a snapshot may be."
+    SNAPSHOT_MALFORMED = "snapshot_malformed", "There is not exactly one size and one owner for each record."
+    OWNERS_NOT_CANONICAL = "owners_not_canonical", "The owners are not numbered in the order of their first records."
+    SIZE_MISMATCH = "size_mismatch", "A text does not have the size that the request states."
+    TOKENS_MISCOUNTED = "tokens_miscounted", "A text does not have the number of tokens that the request states."
+    TOO_MANY_TOKENS = "too_many_tokens", "The text has more tokens than one answer may."
+    INDEX_MALFORMED = "index_malformed", "The suffix array or what belongs to it is damaged or was built wrongly."
 
 
 class AttributionError(Exception):

@@ -63,6 +63,7 @@ OWNERS = {
     "prometheus_client": ("node/api/metrics.py",),
     "torch": ("attribution/head/fit.py",),
     "sklearn": ("devnet/data.py",),
+    "pydivsufsort": ("attribution/spans/sorting.py",),
     "ssl": ("node/app.py", "node/p2p/network.py"),
 }
 """One place to look when a library changes."""
@@ -211,7 +212,10 @@ print(" ".join(sorted(new - sys.stdlib_module_names - {{"{package}"}})))
 """
 
 
-@pytest.mark.parametrize("module", ["consensus", "consensus.simplex", "attribution.head.request", "attribution.record"])
+@pytest.mark.parametrize(
+    "module",
+    ["consensus", "consensus.simplex", "attribution.head.request", "attribution.record", "attribution.spans.tokens"],
+)
 def test_importing_a_leaf_loads_nothing_outside_the_standard_library(module: str) -> None:
     code = LOADED_BY.format(module=module, package=module.split(".", maxsplit=1)[0])
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
