@@ -45,6 +45,10 @@ class Reason(StrEnum):
     INVERSE_NOT_CERTIFIED = "inverse_not_certified", "The inverse is not close enough to the Hessian's inverse."
     NOT_CONVERGED = "not_converged", "Training did not reach weights or an inverse that certify."
     BOUND_EXCEEDED = "bound_exceeded", "A product of integers would not fit in 64 bits."
+    TEXT_EMPTY = "text_empty", "The text is empty."
+    TEXT_TOO_SHORT = "text_too_short", "The text is shorter than its schema asks for."
+    TEXT_TOO_LONG = "text_too_long", "The text is longer than its schema allows."
+    TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
 
 
 class AttributionError(Exception):

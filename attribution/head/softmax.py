@@ -6,8 +6,9 @@
 
 diag(p) - p·pᵀ is the Laplacian of a graph that joins classes j and k with weight p_j·p_k. Only these weights are
 rounded, so the matrix stays positive semidefinite whatever the rounding. Dividing the sum over records by n then
-moves the Hessian by at most 512 units, 2**-15 in spectral norm, which is less than the smallest λ, 2**-10: H is
-positive definite for every admissible problem.
+moves the Hessian by at most u ≤ 5,120 units, 2**-11.6 in spectral norm (each pair of classes by a symmetric d x d block
+of entries below one unit, and the Laplacian of C joined classes is at most C), which is less than the smallest λ,
+2**-10: H is positive definite for every admissible problem.
 
 Shapes: n records, d features, C classes; u = C·d unknowns, ordered class first: unknown c·d + a is W[c, a].
 Units: features 2**-12, weights 2**-30, logits 2**-42, probabilities and residuals 2**-28, gradient 2**-50 / n,
@@ -42,7 +43,10 @@ _HALF_BITS = 24
 
 
 def logits(features: Int16, weights: Int64) -> Int64:
-    """W·x: below 2**61 for weights below 2**7. Shapes: features (n, d), weights (C, d) -> (n, C)."""
+    """W·x: at most 2**61 for weights up to 2**7, as 512 features of 2**15 or 1,024 of length 2**15 allow.
+
+    Shapes: features (n, d), weights (C, d) -> (n, C).
+    """
     return matmul(features, weights.T)
 
 
@@ -76,7 +80,7 @@ def gradient(features: Int16, differences: Int64, weights: Int64, damping: int) 
 
     Shapes: features (n, d), differences (n, C), weights (C, d) -> u entries. Units: 2**-50.
     """
-    # |sum| ≤ 2**17 records · 2**28 · 2**15 = 2**60.
+    # |sum| ≤ 2**18 records · 2**28 · 2**15 = 2**61.
     sums = matmul(differences.T, features)
     data = [value << (GRADIENT_BITS - FEATURE_BITS - PROBABILITY_BITS) for value in sums.ravel().tolist()]
     penalty = len(features) * damping
@@ -104,7 +108,8 @@ def _couplings(features: Int16, chances: Int64) -> Int64:
         for j in range(classes - 1):
             pairs = (p[:, j, None] * p[:, j + 1 :]) >> (2 * PROBABILITY_BITS - PAIR_BITS)  # (b, C - 1 - j), ≤ 2**22
             weighted = (pairs[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (b, (C - 1 - j)·d), ≤ 2**37
-            # |sum| ≤ 2**9 records · 2**15 · 2**37 = 2**61; the sum over all blocks is carried in two halves.
+            # |sum| ≤ 2**9 records · 2**15 · 2**37 = 2**61; the sum over the 2**9 blocks of all records is carried in two
+            # halves, of at most 2**46 and 2**33.
             sums = matmul(x.T, weighted).reshape(d, classes - 1 - j, d)
             high[j, :, j + 1 :] += sums >> _HALF_BITS
             low[j, :, j + 1 :] += sums & ((1 << _HALF_BITS) - 1)
