@@ -254,7 +254,10 @@ def encode_text_query(schema: TextSchema, text: str) -> bytes:
 
 
 def decode_text_query(schema: TextSchema, data: bytes) -> str:
-    """Text of a question's bytes. Raises: AttributionError(TEXT_EMPTY | TEXT_TOO_SHORT | TEXT_TOO_LONG | TEXT_NOT_UTF8)."""
+    """Text of a question's bytes.
+
+    Raises: AttributionError(TEXT_EMPTY | TEXT_TOO_SHORT | TEXT_TOO_LONG | TEXT_NOT_UTF8).
+    """
     _validate_size(schema, data)
     try:
         return data.decode("utf-8")

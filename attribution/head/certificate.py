@@ -68,13 +68,30 @@ def certify(problem: Problem, features: Int16, labels: Int64, weights: Int64, in
     Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED).
     """
     chances = probabilities(logits(features, weights))
-    steepness = gradient_norm(gradient(features, residuals(chances, labels), weights, problem.damping), len(labels))
-    if steepness > EPSILON:
-        raise AttributionError(Reason.GRADIENT_TOO_LARGE, f"norm {steepness}, at most {EPSILON} of 2**-40")
-    residual = inverse_residual(hessian(features, chances, problem.damping), inverse, problem.damping)
+    total = gradient(features, residuals(chances, labels), weights, problem.damping)
+    # The gradient first: it is quick, and what it refuses needs no Hessian.
+    validate_gradient(total, len(labels))
+    return judge(len(labels), total, hessian(features, chances, problem.damping), inverse, problem.damping)
+
+
+def judge(record_count: int, total: list[int], matrix: Int64, inverse: Int64, damping: int) -> Certificate:
+    """The certificate of a gradient and of a Hessian that are at hand. Shapes: total u, matrix (u, u), inverse (u, u).
+
+    Raises: as `certify`.
+    """
+    steepness = validate_gradient(total, record_count)
+    residual = inverse_residual(matrix, inverse, damping)
     if residual > ETA:
         raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, f"residual {residual}, at most {ETA} of 2**-30")
-    return Certificate(record_count=len(labels), gradient_norm=steepness, inverse_residual=residual)
+    return Certificate(record_count=record_count, gradient_norm=steepness, inverse_residual=residual)
+
+
+def validate_gradient(total: list[int], record_count: int) -> int:
+    """The gradient's norm. Raises: AttributionError(GRADIENT_TOO_LARGE)."""
+    steepness = gradient_norm(total, record_count)
+    if steepness > EPSILON:
+        raise AttributionError(Reason.GRADIENT_TOO_LARGE, f"norm {steepness}, at most {EPSILON} of 2**-40")
+    return steepness
 
 
 def gradient_norm(total: list[int], record_count: int) -> int:

@@ -78,7 +78,10 @@ def relative_influence(forms: Wide, record_forms: Wide, question_forms: Wide) ->
 
 
 def strengths(features: Int16, chances: Int64, labels: Int64) -> Int64:
-    """Length of each gradient, over that of x̂ ⊗ r: (1 - p_y)·‖x‖. Shapes: (n, d), (n, C), (n,) -> (n,). Units: 2**-40."""
+    """Length of each gradient over that of x/‖x‖ ⊗ r: (1 - p_y)·‖x‖.
+
+    Shapes: features (n, d), chances (n, C), labels (n,) -> (n,). Units: 2**-40.
+    """
     doubt = (1 << PROBABILITY_BITS) - chances[np.arange(len(labels)), labels]
     return doubt * lengths(features)
 

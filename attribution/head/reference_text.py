@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from attribution.exact import divide_half_up_reference
 from attribution.head.characters import LOWER_LIMIT, SEPARATORS, lower_table
@@ -24,7 +25,7 @@ def tokens(text: str) -> Counter[int]:
     split = words(text)
     hashes = [_polynomial(word) for word in split]
     found += [_mix(value + 1) for value in hashes]
-    found += [_mix(left * _MULTIPLIER + right + 2) for left, right in zip(hashes, hashes[1:], strict=False)]
+    found += [_mix(left * _MULTIPLIER + right + 2) for left, right in pairwise(hashes)]
     for word in split:
         padded = [0x20, *word, 0x20]
         for size in (3, 4, 5):
@@ -34,9 +35,10 @@ def tokens(text: str) -> Counter[int]:
 
 def words(text: str) -> list[list[int]]:
     """Longest runs of code points that are no separators, in small letters."""
-    lower, runs = lower_table(), [[]]  # type: tuple[int, ...], list[list[int]]
-    for code in map(ord, text):
-        code = lower[code] if code < LOWER_LIMIT else code
+    lower = lower_table()
+    runs: list[list[int]] = [[]]
+    for character in map(ord, text):
+        code = lower[character] if character < LOWER_LIMIT else character
         if any(first <= code <= last for first, last in SEPARATORS):
             runs.append([])
         else:
@@ -59,7 +61,7 @@ def _feature_row(text: str, records: int, frequency: Counter[int], dimensions: i
 
 
 def _polynomial(codes: Sequence[int]) -> int:
-    return sum(_mix(code) * _MULTIPLIER**place for place, code in enumerate(codes)) & _MASK
+    return sum(_mix(code) * pow(_MULTIPLIER, place, 1 << 64) for place, code in enumerate(codes)) & _MASK
 
 
 def _mix(value: int) -> int:

@@ -9,13 +9,14 @@
 5. The sum is scaled to length 2**15 (8 in units) and clipped to ±32767; a last feature is the constant 1, the bias.
 
 Bounds: a text of 2**16 bytes has fewer than 2**18.4 tokens, counted with repetition; each moves 4 dimensions by at most
-2**7, so that their absolute sum is below 2**27.4 and the square of the length below 2**54.8. Sums that `bincount` carries
-in float64 are exact. Hashes are meant modulo 2**64, which is what uint64 arrays do.
+2**7, so that their absolute sum is below 2**27.4 and the square of the length below 2**54.8. Sums that `bincount`
+carries in float64 are exact. Hashes are meant modulo 2**64, which is what uint64 arrays do.
 
 Shapes: n texts, D dimensions, d = D + 1 features, t tokens of a batch. Units: features 2**-12.
 
 Sources: feature hashing: Weinberger et al., 2009; several signed slots for each token: Kane and Nelson, "Sparser
-Johnson-Lindenstrauss transforms", 2014; the mixing: Steele et al., "Fast splittable pseudorandom number generators", 2014.
+Johnson-Lindenstrauss transforms", 2014; the mixing: Steele et al., "Fast splittable pseudorandom number generators",
+2014.
 """
 
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,10 @@ def _project(encoder: TextEncoder, texts: Sequence[str]) -> Int64:
 
 
 def _count(texts: Sequence[str]) -> tuple[Int64, Int64, Int64]:
-    """The different tokens of each text, sorted, and how often it holds each. Shapes: text (t,), token (t,), count (t,)."""
+    """The different tokens of each text, sorted, and how often it holds each.
+
+    Shapes: text (t,), token (t,), count (t,).
+    """
     texts_of, hashes = _tokens(texts)
     keys = np.sort(texts_of.astype(np.uint64) << np.uint64(TOKEN_BITS) | hashes >> np.uint64(64 - TOKEN_BITS))
     is_first = np.ones(len(keys), dtype=bool)

@@ -8,6 +8,7 @@ Source: estimate, then decide exactly: Shewchuk, "Adaptive precision floating-po
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ class Wide:
     low: Int64
     """What is left, from 0 to 2**32 - 1."""
 
-    def __getitem__(self, key: object) -> "Wide":
+    def __getitem__(self, key: Any) -> "Wide":
         """Part of the array, as numpy indexes it."""
-        return Wide(high=self.high[key], low=self.low[key])  # type: ignore[index]  # whatever numpy takes
+        return Wide(high=self.high[key], low=self.low[key])
 
     def __len__(self) -> int:
         """Length of the first axis."""

@@ -1,5 +1,5 @@
-import numpy as np
 import pytest
+import torch
 
 from attribution.errors import AttributionError, Reason
 from attribution.head import fit as fitting
@@ -39,7 +39,7 @@ def test_separable_records_at_the_smallest_damping_stay_in_the_range_of_a_weight
 
 
 def test_training_that_does_not_certify_says_what_to_do(fitted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "train", lambda *_: np.zeros((3, 4)))
+    monkeypatch.setattr(fitting, "train", lambda *_: torch.zeros((3, 4), dtype=torch.float64))
     monkeypatch.setattr(fitting, "_NEWTON_STEPS", 0)
     with pytest.raises(AttributionError) as caught:
         fit(fitted.problem, fitted.shelf.materials)
