@@ -43,7 +43,7 @@ _HALF_BITS = 11
 
 
 def logits(features: Int16, weights: Int64) -> Int64:
-    """W·x: at most 2**61 for weights up to 2**7, as 512 features of 2**15 or 1,024 of length 2**15 allow.
+    """W·x: at most 2**61 for weights up to 2**7, as 512 features of 2**15 allow, or 1,024 of length 2**16.
 
     Shapes: features (n, d), weights (C, d) -> (n, C).
     """

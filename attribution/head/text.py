@@ -6,7 +6,8 @@
 3. Its weight: floor(16·log2((K + 1)/(df + 1))), where df counts those of the first K = min(n, 256) records of the
    snapshot that hold a token of the same 20-bit bucket; times the bit length of how often the text holds it.
 4. Sparse ±1 projection: each token adds its weight, with a sign, to 4 of the dimensions, both read from its hash.
-5. The sum is scaled to length 2**15 (8 in units) and clipped to ±32767; a last feature is the constant 1, the bias.
+5. The sum is scaled to length 2**15 (8 in units; the root is an integer, so up to sqrt(2) of it for a sum of a few
+   units) and clipped to ±32767; a last feature is the constant 1, the bias.
 
 Bounds: a text of 2**16 bytes has fewer than 2**18.4 tokens, counted with repetition; each moves 4 dimensions by at most
 2**7, so that their absolute sum is below 2**27.4 and the square of the length below 2**54.8. Sums that `bincount`
