@@ -49,6 +49,9 @@ class Reason(StrEnum):
     TEXT_TOO_SHORT = "text_too_short", "The text is shorter than its schema asks for."
     TEXT_TOO_LONG = "text_too_long", "The text is longer than its schema allows."
     TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
+    ONE_CLASS_ONLY = "one_class_only", "Every record of the snapshot has the same label."
+    TOO_FEW_RECORDS = "too_few_records", "The snapshot holds fewer records than there are classes."
+    NOTHING_VARIES = "nothing_varies", "No feature of the snapshot's records tells them apart."
     DEVICE_UNAVAILABLE = "device_unavailable", "Torch cannot compute in 64-bit floats on this device."
 
 

@@ -65,13 +65,27 @@ def certify(problem: Problem, features: Int16, labels: Int64, weights: Int64, in
     """Check both, in one exact pass over the records.
 
     Shapes: features (n, d), labels (n,), weights (C, d), inverse (u, u).
-    Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED).
+    Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED), and as `validate_snapshot`.
     """
+    validate_snapshot(features, labels, problem.schema.classes)
     chances = probabilities(logits(features, weights))
     total = gradient(features, residuals(chances, labels), weights, problem.damping)
     # The gradient first: it is quick, and what it refuses needs no Hessian.
     validate_gradient(total, len(labels))
     return judge(len(labels), total, hessian(features, chances, problem.damping), inverse, problem.damping)
+
+
+def validate_snapshot(features: Int16, labels: Int64, classes: int) -> None:
+    """Refuse records that nothing can be learnt from. Shapes: features (n, d), labels (n,).
+
+    Raises: AttributionError(TOO_FEW_RECORDS | ONE_CLASS_ONLY | NOTHING_VARIES).
+    """
+    if len(labels) < classes:
+        raise AttributionError(Reason.TOO_FEW_RECORDS, f"{len(labels)} records, {classes} classes")
+    if int(labels.min()) == int(labels.max()):
+        raise AttributionError(Reason.ONE_CLASS_ONLY, f"label {int(labels[0])}")
+    if not np.any(features[:, :-1]):
+        raise AttributionError(Reason.NOTHING_VARIES, f"{len(labels)} records")
 
 
 def judge(record_count: int, total: list[int], matrix: Int64, inverse: Int64, damping: int) -> Certificate:

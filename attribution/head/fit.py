@@ -30,6 +30,7 @@ from attribution.head.certificate import (
     encode_weights,
     gradient_norm,
     judge,
+    validate_snapshot,
 )
 from attribution.head.encoder import FEATURE_BITS, Int16
 from attribution.head.request import DAMPING_BITS, EPSILON, Certificate, Problem
@@ -79,6 +80,7 @@ def fit(
     _validate_device(device)
     progress("reading", 0.0)
     features, labels, _ = read_problem(problem, materials)
+    validate_snapshot(features, labels, problem.schema.classes)
     weights = solve(features, labels, problem.schema.classes, problem.damping, device=device, progress=progress)
     progress("Hessian", _SHARE_HESSIAN)
     chances = probabilities(logits(features, weights))

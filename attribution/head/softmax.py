@@ -109,7 +109,7 @@ def _couplings(features: Int16, chances: Int64) -> Int64:
         for j in range(classes - 1):
             pairs = (p[:, j, None] * p[:, j + 1 :]) >> (2 * PROBABILITY_BITS - PAIR_BITS)  # (b, C - 1 - j), ≤ 2**22
             for total, half in ((upper, pairs >> _HALF_BITS), (lower, pairs & ((1 << _HALF_BITS) - 1))):
-                # Exact: a half is at most 2**11, with a feature 2**26, and |sum| ≤ 2**9 records · 2**15 · 2**26 = 2**50.
+                # Exact: a half is at most 2**11, with a feature 2**26; |sum| ≤ 2**9 records · 2**15 · 2**26 = 2**50.
                 weighted = (half.astype(np.float64)[:, :, None] * x[:, None, :]).reshape(len(x), -1)
                 # All 2**9 blocks together stay below 2**59.
                 total[j, :, j + 1 :] += (x.T @ weighted).astype(np.int64).reshape(d, classes - 1 - j, d)

@@ -1,7 +1,7 @@
 """What the engine costs here: `python -m tests.attribution.head.figures [records]`.
 
-    question     100,000 records x 512 features x 10 classes, 5,120 unknowns, in milliseconds, and the bytes it reads per
-                 second as a part of what a plain copy moves in the same run
+    question     100,000 records x 512 features x 10 classes, 5,120 unknowns, in milliseconds, and the bytes it reads
+                 per second as a part of what a plain copy moves in the same run
     model        certify, prepare and fit at that many records x 2,048 unknowns (256 features, 8 classes): minutes
 
 Set OPENBLAS_NUM_THREADS for the cores it may use. The numbers behind the question are pseudo-random: its cost does not

@@ -176,7 +176,7 @@ def test_direction_is_of_one_length(row: list[int], scores: list[int], label: in
     assert max(map(abs, shares)) == 1 << 11
 
 
-@pytest.mark.parametrize(("d", "classes"), [(1024, 5), (512, 10), (80, 64), (2, 64)])
+@pytest.mark.parametrize(("d", "classes"), [pytest.param(1024, 5, marks=pytest.mark.slow), (1024, 2), (2, 64)])
 def test_longest_vectors_and_largest_inverse_do_not_overflow(d: int, classes: int) -> None:
     """Every entry pulls the same way, at the largest row sum that is read."""
     x = np.full((1, d), -32767, dtype=np.int16)
