@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the data cannot be used or no model certifies; 2 wrong usa
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -35,6 +36,7 @@ from attribution.jsonl import DataError, Table, make_table, read_rows
 Outcome = TypeVar("Outcome")
 
 _RAW_UNIT = 1 << 20
+_PROGRESS_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--label", required=True, metavar="FIELD", help="The field to predict."),
         click.option("--drop", multiple=True, metavar="FIELD", help="A field to leave out. Repeatable."),
         click.option("--damping", type=Damping(), default="0.1", show_default=True, help="L2 regularisation."),
+        click.option("--device", default="cpu", show_default=True, help="Where torch trains: cpu, cuda."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
     )
     for decorator in reversed(decorators):
@@ -99,6 +102,7 @@ def explain(
     label: str,
     drop: tuple[str, ...],
     damping: int,
+    device: str,
     as_json: bool,
     query: Path | None,
     row: int | None,
@@ -111,7 +115,7 @@ def explain(
     """
     if (query is None) == (row is None):
         raise click.UsageError("say what to explain: either --row N, a row of the data, or --query FILE, questions")
-    fitted = _checked(lambda: _fit(data, query, label, drop, damping))
+    fitted = _checked(lambda: _fit(data, query, label, drop, damping, device))
     if row is not None and row > len(fitted.table.records):
         raise click.UsageError(f"--row {row}: the data has {len(fitted.table.records)} rows")
     queries = fitted.table.queries if row is None else (fitted.table.record_queries[row - 1],)
@@ -126,9 +130,9 @@ def explain(
 
 @main.command()
 @data_options
-def certify(data: Path, label: str, drop: tuple[str, ...], damping: int, as_json: bool) -> None:
+def certify(data: Path, label: str, drop: tuple[str, ...], damping: int, device: str, as_json: bool) -> None:
     """Train on DATA and show the certificate that every validator would compute for the model."""
-    fitted = _checked(lambda: _fit(data, None, label, drop, damping))
+    fitted = _checked(lambda: _fit(data, None, label, drop, damping, device))
     if as_json:
         click.echo(json.dumps(_summary(fitted), indent=2))
         return
@@ -137,7 +141,7 @@ def certify(data: Path, label: str, drop: tuple[str, ...], damping: int, as_json
     click.echo(f"request      {request.request_id().hex()}, {request.multiply_accumulates():,} multiply-accumulates")
 
 
-def _fit(data: Path, query: Path | None, label: str, drop: Sequence[str], damping: int) -> Fitted:
+def _fit(data: Path, query: Path | None, label: str, drop: Sequence[str], damping: int, device: str) -> Fitted:
     from attribution.head.fit import fit  # torch takes seconds to load, and --help must not wait for it
 
     questions = read_rows(query) if query is not None else []
@@ -145,7 +149,15 @@ def _fit(data: Path, query: Path | None, label: str, drop: Sequence[str], dampin
     materials = {content_hash(blob): blob for blob in (*table.records, *table.record_queries, *table.queries)}
     names = tuple(content_hash(blob) for blob in table.records)
     problem = Problem(engine=ENGINE_HEAD, schema=table.schema, damping=damping, records=names)
-    posted = fit(problem, materials)
+    # On standard error, so that what is printed stays what a program can read; and only where somebody watches.
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=_PROGRESS_STEPS, label="reading", file=sys.stderr, hidden=hidden) as bar:
+
+        def show(stage: str, done: float) -> None:
+            bar.label = stage
+            bar.update(round(done * _PROGRESS_STEPS) - bar.pos)
+
+        posted = fit(problem, materials, device=device, progress=show)
     weights, inverse = content_hash(posted.weights), content_hash(posted.inverse)
     materials |= {weights: posted.weights, inverse: posted.inverse}
     model = Model(problem=problem, weights=weights, inverse=inverse)

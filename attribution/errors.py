@@ -53,9 +53,6 @@ class Reason(StrEnum):
         "successor_mismatch",
         "The record given as a leader's successor is not the one that the rule names.",
     )
-    TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
-    TEXT_EMPTY = "text_empty", "The text holds no word."
-    TEXT_TOO_LONG = "text_too_long", "The text is longer than one record may be."
     TEXT_WITHOUT_TOKENS = "text_without_tokens", "The text holds no token."
     TEXT_TOO_LARGE = "text_too_large", "The text is larger than one text may be."
     SNAPSHOT_TOO_LARGE = "snapshot_too_large", "The texts of the snapshot are together larger than a snapshot may be."
@@ -65,6 +62,14 @@ class Reason(StrEnum):
     TOKENS_MISCOUNTED = "tokens_miscounted", "A text does not have the number of tokens that the request states."
     TOO_MANY_TOKENS = "too_many_tokens", "The text has more tokens than one answer may."
     INDEX_MALFORMED = "index_malformed", "The suffix array or what belongs to it is damaged or was built wrongly."
+    TEXT_EMPTY = "text_empty", "The text is empty."
+    TEXT_TOO_SHORT = "text_too_short", "The text is shorter than its schema asks for."
+    TEXT_TOO_LONG = "text_too_long", "The text is longer than its schema allows."
+    TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
+    ONE_CLASS_ONLY = "one_class_only", "Every record of the snapshot has the same label."
+    TOO_FEW_RECORDS = "too_few_records", "The snapshot holds fewer records than there are classes."
+    NOTHING_VARIES = "nothing_varies", "No feature of the snapshot's records tells them apart."
+    DEVICE_UNAVAILABLE = "device_unavailable", "Torch cannot compute in 64-bit floats on this device."
 
 
 class AttributionError(Exception):

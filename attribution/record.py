@@ -1,16 +1,19 @@
-"""Tabular records as bytes: the schema, and one canonical fixed-width form for every record and question.
+"""Records as bytes: the schemas, tabular and text, and one canonical form for every record and question.
 
 Standard library only, so that a node can admit records without numpy.
 
 A value is an integer: the decimal number times 10**decimals of its column. Layouts, big-endian:
 
-    record   label u16 | one i64 per column
-    query    one i64 per column
-    schema   TAG | classes u16 | column count u16 | per column: name size u8, name UTF-8, decimals u8, minimum i64,
-             maximum i64
+    tabular   record   label u16 | one i64 per column
+              query    one i64 per column
+              schema   TAG | classes u16 | column count u16 | per column: name size u8, name UTF-8, decimals u8,
+                       minimum i64, maximum i64
+    text      record   label u16 | UTF-8 to the end
+              query    UTF-8 to the end
+              schema   TAG | classes u16 | dimensions u16 | minimum size u32 | maximum size u32
 
-Every record of a schema has the same size and every byte string of that size has at most one reading, so equal
-content means equal bytes.
+Every byte string has at most one reading, so equal content means equal bytes. A text is compared by its bytes: nothing
+is normalised here, and what two spellings share is the encoder's business.
 """
 
 import hashlib
@@ -18,11 +21,15 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import TypeAlias
 
 from attribution.errors import AttributionError, Reason
 
 SCHEMA_TAG = b"openledger/tabular-schema/1"
-MAXIMUM_COLUMNS = 256
+TEXT_SCHEMA_TAG = b"openledger/text-schema/1"
+MAXIMUM_COLUMNS = 511
+MAXIMUM_DIMENSIONS = 1023
+MAXIMUM_TEXT_SIZE_BYTES = 1 << 16
 MINIMUM_CLASSES = 2
 MAXIMUM_CLASSES = 64
 MAXIMUM_DECIMALS = 12
@@ -134,6 +141,48 @@ class TabularSchema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextSchema:
+    """Labelled text: how many features it is projected to, and how long it may be."""
+
+    dimensions: int
+    """Features that the n-grams are projected to, without the bias."""
+    classes: int
+    """Labels are 0 to classes - 1."""
+    minimum_size_bytes: int
+    """A shorter text is refused, so that fragments of one record are not records."""
+    maximum_size_bytes: int
+    """A longer text is refused."""
+
+    def __post_init__(self) -> None:
+        _check_schema(
+            _is_integer(self.dimensions) and 1 <= self.dimensions <= MAXIMUM_DIMENSIONS, f"{self.dimensions} dimensions"
+        )
+        _check_schema(
+            _is_integer(self.classes) and MINIMUM_CLASSES <= self.classes <= MAXIMUM_CLASSES, f"{self.classes} classes"
+        )
+        sizes = self.minimum_size_bytes, self.maximum_size_bytes
+        _check_schema(all(map(_is_integer, sizes)), "sizes are not integers")
+        _check_schema(1 <= sizes[0] <= sizes[1] <= MAXIMUM_TEXT_SIZE_BYTES, f"texts of {sizes[0]} to {sizes[1]} bytes")
+
+    @property
+    def unknowns(self) -> int:
+        """Weights of a head on this schema: (dimensions + bias) times classes."""
+        return (self.dimensions + 1) * self.classes
+
+    def encode(self) -> bytes:
+        """Canonical bytes of the schema."""
+        sizes = self.minimum_size_bytes, self.maximum_size_bytes
+        return struct.pack(">HHII", self.classes, self.dimensions, *sizes)
+
+    def id(self) -> bytes:
+        """SHA-256 over the tag and the canonical bytes."""
+        return hashlib.sha256(TEXT_SCHEMA_TAG + self.encode()).digest()
+
+
+Schema: TypeAlias = TabularSchema | TextSchema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A record's content."""
 
@@ -165,9 +214,63 @@ def decode_record(schema: TabularSchema, data: bytes) -> Record:
     return Record(label=label, values=_decode_values(schema, data[_LABEL_SIZE_BYTES:]))
 
 
-def validate_record(schema: TabularSchema, data: bytes) -> None:
-    """Raise unless `data` is a record of the schema. Raises: as `decode_record`."""
-    decode_record(schema, data)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRecord:
+    """A text record's content."""
+
+    label: int
+    """The class that its contributor says it has."""
+    text: str
+    """The text."""
+
+
+def encode_text_record(schema: TextSchema, label: int, text: str) -> bytes:
+    """Canonical bytes of a record. Raises: AttributionError(LABEL_OUT_OF_RANGE | TEXT_*)."""
+    _validate_label(schema, label)
+    return struct.pack(">H", label) + encode_text_query(schema, text)
+
+
+def decode_text_record(schema: TextSchema, data: bytes) -> TextRecord:
+    """Content of a record's bytes. Raises: AttributionError(RECORD_WRONG_SIZE | LABEL_OUT_OF_RANGE | TEXT_*)."""
+    if len(data) < _LABEL_SIZE_BYTES:
+        raise AttributionError(Reason.RECORD_WRONG_SIZE, f"{len(data)} bytes have no room for a label")
+    label = int.from_bytes(data[:_LABEL_SIZE_BYTES], "big")
+    _validate_label(schema, label)
+    return TextRecord(label=label, text=decode_text_query(schema, data[_LABEL_SIZE_BYTES:]))
+
+
+def encode_text_query(schema: TextSchema, text: str) -> bytes:
+    """Canonical bytes of a question. Raises: AttributionError(TEXT_*)."""
+    # At least one byte a character, so that a megabyte too much is refused before it is encoded.
+    if len(text) > schema.maximum_size_bytes:
+        detail = f"{len(text)} characters, at most {schema.maximum_size_bytes} bytes"
+        raise AttributionError(Reason.TEXT_TOO_LONG, detail)
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise AttributionError(Reason.TEXT_NOT_UTF8, "a lone surrogate") from None
+    _validate_size(schema, data)
+    return data
+
+
+def decode_text_query(schema: TextSchema, data: bytes) -> str:
+    """Text of a question's bytes.
+
+    Raises: AttributionError(TEXT_EMPTY | TEXT_TOO_SHORT | TEXT_TOO_LONG | TEXT_NOT_UTF8).
+    """
+    _validate_size(schema, data)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise AttributionError(Reason.TEXT_NOT_UTF8, f"byte {error.start}") from None
+
+
+def validate_record(schema: Schema, data: bytes) -> None:
+    """Raise unless `data` is a record of the schema. Raises: as `decode_record` or `decode_text_record`."""
+    if isinstance(schema, TextSchema):
+        decode_text_record(schema, data)
+    else:
+        decode_record(schema, data)
 
 
 def encode_query(schema: TabularSchema, values: Sequence[int]) -> bytes:
@@ -187,9 +290,12 @@ def decode_query(schema: TabularSchema, data: bytes) -> tuple[int, ...]:
     return _decode_values(schema, data)
 
 
-def validate_query(schema: TabularSchema, data: bytes) -> None:
-    """Raise unless `data` is a question of the schema. Raises: as `decode_query`."""
-    decode_query(schema, data)
+def validate_query(schema: Schema, data: bytes) -> None:
+    """Raise unless `data` is a question of the schema. Raises: as `decode_query` or `decode_text_query`."""
+    if isinstance(schema, TextSchema):
+        decode_text_query(schema, data)
+    else:
+        decode_query(schema, data)
 
 
 def _decode_values(schema: TabularSchema, data: bytes) -> tuple[int, ...]:
@@ -198,7 +304,16 @@ def _decode_values(schema: TabularSchema, data: bytes) -> tuple[int, ...]:
     return values
 
 
-def _validate_label(schema: TabularSchema, label: int) -> None:
+def _validate_size(schema: TextSchema, data: bytes) -> None:
+    if not data:
+        raise AttributionError(Reason.TEXT_EMPTY)
+    if len(data) < schema.minimum_size_bytes:
+        raise AttributionError(Reason.TEXT_TOO_SHORT, f"{len(data)} bytes, at least {schema.minimum_size_bytes}")
+    if len(data) > schema.maximum_size_bytes:
+        raise AttributionError(Reason.TEXT_TOO_LONG, f"{len(data)} bytes, at most {schema.maximum_size_bytes}")
+
+
+def _validate_label(schema: Schema, label: int) -> None:
     if not _is_integer(label) or not 0 <= label < schema.classes:
         raise AttributionError(Reason.LABEL_OUT_OF_RANGE, f"label {label} of {schema.classes} classes")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from attribution.grouping.request import ENCODER_RECORDS, NO_LEADER, GroupRequest, GroupResult, Scale
 from attribution.head import encoder as tabular
 from attribution.head.attribute import read_material
-from attribution.head.encoder import Encoder, read_records
+from attribution.head.encoder import TabularEncoder, read_records
 from attribution.similar.records import Batch, Entry, encode_features, read_batch, varying
 from attribution.similar.request import VerdictKind
 from attribution.similar.tabular import TabularClusters
@@ -72,20 +72,24 @@ def compute(request: GroupRequest, materials: Materials, prepared: Prepared | No
     return GroupResult(scales=ready.scales, places=places)
 
 
-def _encoder(request: GroupRequest, materials: Materials) -> Encoder:
+def _encoder(request: GroupRequest, materials: Materials) -> TabularEncoder:
     if request.scales:
         scales = tuple(tabular.Scale(total=each.total, spread=each.spread, shift=each.shift) for each in request.scales)
-        return Encoder(record_count=ENCODER_RECORDS, scales=scales)
+        return TabularEncoder(record_count=ENCODER_RECORDS, scales=scales)
     blobs = [read_material(materials, each) for each in request.records[:ENCODER_RECORDS]]
     return tabular.derive(read_records(request.schema, blobs)[1])
 
 
-def _scales_of(encoder: Encoder) -> tuple[Scale, ...]:
+def _scales_of(encoder: TabularEncoder) -> tuple[Scale, ...]:
     return tuple(Scale(total=each.total, spread=each.spread, shift=each.shift) for each in encoder.scales)
 
 
 def _read(
-    request: GroupRequest, encoder: Encoder, places: Sequence[int], contents: Sequence[bytes], materials: Materials
+    request: GroupRequest,
+    encoder: TabularEncoder,
+    places: Sequence[int],
+    contents: Sequence[bytes],
+    materials: Materials,
 ) -> Batch:
     return read_batch(request.schema, encoder, places, [read_material(materials, each) for each in contents])
 

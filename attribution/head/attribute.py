@@ -14,18 +14,18 @@ from attribution.content import content_hash
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64
 from attribution.head.certificate import certify, decode_inverse, decode_weights
-from attribution.head.encoder import Encoder, Int16, derive, encode, read_queries, read_records
+from attribution.head.encoder import Int16
+from attribution.head.encoding import Encoder, read_points, read_questions, read_snapshot
+from attribution.head.forms import Float64, carrier, cross_forms, own_forms, pulls, self_forms
 from attribution.head.influence import (
     class_residuals,
     class_sums,
-    cross_forms,
-    directions,
     holdout_scores,
     is_gate_on,
     raw_influence,
     relative_influence,
-    self_forms,
     strengths,
+    unit_rows,
 )
 from attribution.head.request import (
     Answer,
@@ -41,11 +41,13 @@ from attribution.head.request import (
     Problem,
 )
 from attribution.head.softmax import classify, logits, probabilities
+from attribution.head.wide import Wide
 
 Materials = Mapping[bytes, bytes]
 
 _BLOCK_QUESTIONS = 64
 _BLOCK_RECORDS = 4096
+_BLOCK_PAIRS = 1 << 20
 _INFLUENCE = np.dtype(">i2")
 
 
@@ -59,16 +61,18 @@ class Prepared:
     """Maps values to features."""
     weights: Int64
     """(C, d). Units: 2**-30."""
-    inverse: Int64
-    """(u, u), symmetric."""
-    directions: Int16
-    """(n, u): the direction of each record's gradient. Units: 2**-14."""
-    self_forms: Int64
+    inverse: Float64
+    """(u, u), symmetric: integers carried in float64."""
+    units: Int16
+    """(n, d): the features of each record at one length. Units: 2**-13."""
+    shares: Int16
+    """(n, C): the residual of each record over 1 - p_y. Units: 2**-11."""
+    forms: Wide
     """(n,): each record's form with itself."""
 
     def size_bytes(self) -> int:
         """Memory that keeping it takes."""
-        return sum(part.nbytes for part in (self.weights, self.inverse, self.directions, self.self_forms))
+        return sum(part.nbytes for part in (self.weights, self.inverse, self.units, self.shares, self.forms))
 
 
 def prepare(model: Model, materials: Materials) -> Prepared:
@@ -78,15 +82,15 @@ def prepare(model: Model, materials: Materials) -> Prepared:
     """
     features, labels, encoder = read_problem(model.problem, materials)
     weights = decode_weights(model.problem, read_material(materials, model.weights))
-    inverse = decode_inverse(model.problem, read_material(materials, model.inverse))
-    vectors = np.empty((len(labels), model.problem.unknowns), dtype=np.int16)
-    forms = np.empty(len(labels), dtype=np.int64)
-    scores = logits(features, weights)
+    inverse = carrier(decode_inverse(model.problem, read_material(materials, model.inverse)))
+    units = np.empty_like(features)
+    shares = np.empty((len(labels), model.problem.schema.classes), dtype=np.int16)
     for block in _blocks(len(labels), _BLOCK_RECORDS):
-        vectors[block] = directions(features[block], class_residuals(scores[block], labels[block]))
-        forms[block] = self_forms(vectors[block], inverse)
+        units[block] = unit_rows(features[block])
+        shares[block] = class_residuals(logits(features[block], weights), labels[block])
+    forms = self_forms(units, shares, inverse)
     return Prepared(
-        model=model, encoder=encoder, weights=weights, inverse=inverse, directions=vectors, self_forms=forms
+        model=model, encoder=encoder, weights=weights, inverse=inverse, units=units, shares=shares, forms=forms
     )
 
 
@@ -116,19 +120,24 @@ def compute(request: HeadRequest, materials: Materials, prepared: Prepared | Non
 
 
 def predict(prepared: Prepared, queries: Sequence[bytes]) -> tuple[int, ...]:
-    """The model's answers. Raises: AttributionError(QUERY_WRONG_SIZE | VALUE_OUT_OF_RANGE)."""
-    features = encode(prepared.encoder, read_queries(prepared.model.problem.schema, queries))
+    """The model's answers. Raises: AttributionError, as the schema's `validate_query`."""
+    features = read_questions(prepared.encoder, prepared.model.problem.schema, queries)
     return tuple(classify(logits(features, prepared.weights)).tolist())
 
 
-def relative_influences(prepared: Prepared, features: Int16, scores: Int64, labels: Int64) -> Int64:
+def relative_influences(prepared: Prepared, features: Int16, scores: Int64, labels: Int64) -> Int16:
     """Relative influence of every record on questions with given answers.
 
     Shapes: features (m, d), scores (m, C), labels (m,) -> (n, m).
     """
-    questions = directions(features, class_residuals(scores, labels))
-    forms = cross_forms(prepared.directions, questions, prepared.inverse)
-    return relative_influence(forms, prepared.self_forms, self_forms(questions, prepared.inverse))
+    units, shares = unit_rows(features), class_residuals(scores, labels)
+    pulled = pulls(units, shares, prepared.inverse)
+    question_forms = own_forms(units, shares, pulled)
+    relative = np.empty((len(prepared.units), len(labels)), dtype=np.int16)
+    for block in _blocks(len(relative), max(1, _BLOCK_PAIRS // len(labels))):
+        forms = cross_forms(prepared.units[block], prepared.shares[block], pulled)
+        relative[block] = relative_influence(forms, prepared.forms[block], question_forms)
+    return relative
 
 
 def raw_influences(prepared: Prepared, materials: Materials, query: bytes) -> list[int]:
@@ -138,20 +147,19 @@ def raw_influences(prepared: Prepared, materials: Materials, query: bytes) -> li
     """
     problem = prepared.model.problem
     features, labels, encoder = read_problem(problem, materials)
-    record_strengths = _strengths(features, logits(features, prepared.weights), labels)
-    asked = encode(encoder, read_queries(problem.schema, [query]))
+    record_strengths = strengths(features, probabilities(logits(features, prepared.weights)), labels)
+    asked = read_questions(encoder, problem.schema, [query])
     scores = logits(asked, prepared.weights)
     answers = classify(scores)
-    forms = cross_forms(prepared.directions, directions(asked, class_residuals(scores, answers)), prepared.inverse)
-    question_strength = int(_strengths(asked, scores, answers)[0])
-    return raw_influence(forms[:, 0], record_strengths, question_strength, problem.damping)
+    pulled = pulls(unit_rows(asked), class_residuals(scores, answers), prepared.inverse)
+    forms = cross_forms(prepared.units, prepared.shares, pulled)
+    question_strength = int(strengths(asked, probabilities(scores), answers)[0])
+    return raw_influence(forms, record_strengths, question_strength, problem.damping)
 
 
 def read_problem(problem: Problem, materials: Materials) -> tuple[Int16, Int64, Encoder]:
     """Features and labels of a snapshot, and the encoder it fixes. Raises: AttributionError."""
-    labels, values = read_records(problem.schema, [read_material(materials, name) for name in problem.records])
-    encoder = derive(values)
-    return encode(encoder, values), labels, encoder
+    return read_snapshot(problem.schema, [read_material(materials, name) for name in problem.records])
 
 
 def read_material(materials: Materials, name: bytes) -> bytes:
@@ -174,10 +182,10 @@ def _certify(request: CertifyRequest, materials: Materials) -> Certificate:
 
 def _measure(request: GateRequest, materials: Materials, prepared: Prepared) -> GateResult:
     schema = request.model.problem.schema
-    labels, values = read_records(schema, [read_material(materials, name) for name in request.holdout])
-    features = encode(prepared.encoder, values)
+    blobs = [read_material(materials, name) for name in request.holdout]
+    labels, features = read_points(prepared.encoder, schema, blobs)
     scores = logits(features, prepared.weights)
-    sums = np.zeros((len(prepared.self_forms), schema.classes), dtype=np.int64)
+    sums = np.zeros((len(prepared.units), schema.classes), dtype=np.int64)
     for block in _blocks(len(labels), _BLOCK_QUESTIONS):
         relative = relative_influences(prepared, features[block], scores[block], labels[block])
         sums += class_sums(relative, labels[block], schema.classes)
@@ -193,7 +201,7 @@ def _measure(request: GateRequest, materials: Materials, prepared: Prepared) -> 
 
 def _attribute(request: AttributeRequest, materials: Materials, prepared: Prepared) -> AttributeResult:
     blobs = [read_material(materials, name) for name in request.queries]
-    features = encode(prepared.encoder, read_queries(request.model.problem.schema, blobs))
+    features = read_questions(prepared.encoder, request.model.problem.schema, blobs)
     scores = logits(features, prepared.weights)
     labels = classify(scores)
     answers: list[Answer] = []
@@ -203,10 +211,6 @@ def _attribute(request: AttributeRequest, materials: Materials, prepared: Prepar
         for label, column in zip(labels[block].tolist(), columns, strict=True):
             answers.append(Answer(label=label, influences=column.tobytes()))
     return AttributeResult(answers=tuple(answers))
-
-
-def _strengths(features: Int16, scores: Int64, labels: Int64) -> Int64:
-    return strengths(features, class_residuals(scores, labels), probabilities(scores), labels)
 
 
 def _blocks(count: int, size: int) -> Iterator[slice]:

@@ -19,11 +19,13 @@ Inverse. M is symmetric because only its upper triangle is posted. With τ = dam
     the largest row sum of |H·M - τ·I| is at most η·τ,  η = 1/256
 
 Then the eigenvalues of H·M are within η·τ of τ. They are those of the symmetric √H·M·√H, so M is positive definite,
-the Cauchy-Schwarz inequality holds exactly in its metric, and ‖M‖ ≤ (1 + η)·2**30·λ/(λ - 2**-15): its largest row sum
-is below sqrt(512) times that, below 24·2**30. A larger one could not be certified and is refused when it is read.
+the Cauchy-Schwarz inequality holds exactly in its metric, and ‖M‖ ≤ (1 + η)·2**30·λ/(λ - 5120·2**-24), which is at
+most 1.4605·2**30 at the smallest λ. Its largest row sum is at most sqrt(5120) times that, below 105·2**30 < 2**36.72.
+A larger one could not be certified and is refused when it is read.
 
 Bytes, big-endian:   weights   C·d i64, class first, |w| ≤ 2**37, which is 2**7 in units
-                     inverse   u·(u + 1)/2 i64, the upper triangle row by row
+                     inverse   u·(u + 1)/2 integers of 5 bytes, two's complement, the upper triangle row by row:
+                               65,548,800 bytes at 5,120 unknowns, inside 64 MiB
 
 Units: weights 2**-30, gradient norm 2**-40, M 2**30·λ times the inverse of the Hessian, residual 2**-30 of τ.
 
@@ -43,6 +45,7 @@ from attribution.head.request import (
     EPSILON,
     ETA,
     GRADIENT_NORM_BITS,
+    INVERSE_ENTRY_SIZE_BYTES,
     INVERSE_RESIDUAL_BITS,
     Certificate,
     Problem,
@@ -52,25 +55,57 @@ from attribution.head.softmax import GRADIENT_BITS, HESSIAN_BITS, gradient, hess
 INVERSE_BITS = 30
 """M is 2**30·λ times the inverse of the Hessian, which has eigenvalues up to 1/λ."""
 MAXIMUM_WEIGHT = 1 << 37
-MAXIMUM_ROW_SUM = 24 << INVERSE_BITS
+MAXIMUM_ROW_SUM = 105 << INVERSE_BITS
 
 _WIRE_INTEGER = np.dtype(">i8")
+_ENTRY_SHIFT = 8 * (_WIRE_INTEGER.itemsize - INVERSE_ENTRY_SIZE_BYTES)
 
 
 def certify(problem: Problem, features: Int16, labels: Int64, weights: Int64, inverse: Int64) -> Certificate:
     """Check both, in one exact pass over the records.
 
     Shapes: features (n, d), labels (n,), weights (C, d), inverse (u, u).
-    Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED).
+    Raises: AttributionError(GRADIENT_TOO_LARGE | INVERSE_NOT_CERTIFIED | BOUND_EXCEEDED), and as `validate_snapshot`.
     """
+    validate_snapshot(features, labels, problem.schema.classes)
     chances = probabilities(logits(features, weights))
-    steepness = gradient_norm(gradient(features, residuals(chances, labels), weights, problem.damping), len(labels))
-    if steepness > EPSILON:
-        raise AttributionError(Reason.GRADIENT_TOO_LARGE, f"norm {steepness}, at most {EPSILON} of 2**-40")
-    residual = inverse_residual(hessian(features, chances, problem.damping), inverse, problem.damping)
+    total = gradient(features, residuals(chances, labels), weights, problem.damping)
+    # The gradient first: it is quick, and what it refuses needs no Hessian.
+    validate_gradient(total, len(labels))
+    return judge(len(labels), total, hessian(features, chances, problem.damping), inverse, problem.damping)
+
+
+def validate_snapshot(features: Int16, labels: Int64, classes: int) -> None:
+    """Refuse records that nothing can be learnt from. Shapes: features (n, d), labels (n,).
+
+    Raises: AttributionError(TOO_FEW_RECORDS | ONE_CLASS_ONLY | NOTHING_VARIES).
+    """
+    if len(labels) < classes:
+        raise AttributionError(Reason.TOO_FEW_RECORDS, f"{len(labels)} records, {classes} classes")
+    if int(labels.min()) == int(labels.max()):
+        raise AttributionError(Reason.ONE_CLASS_ONLY, f"label {int(labels[0])}")
+    if not np.any(features[:, :-1]):
+        raise AttributionError(Reason.NOTHING_VARIES, f"{len(labels)} records")
+
+
+def judge(record_count: int, total: list[int], matrix: Int64, inverse: Int64, damping: int) -> Certificate:
+    """The certificate of a gradient and of a Hessian that are at hand. Shapes: total u, matrix (u, u), inverse (u, u).
+
+    Raises: as `certify`.
+    """
+    steepness = validate_gradient(total, record_count)
+    residual = inverse_residual(matrix, inverse, damping)
     if residual > ETA:
         raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, f"residual {residual}, at most {ETA} of 2**-30")
-    return Certificate(record_count=len(labels), gradient_norm=steepness, inverse_residual=residual)
+    return Certificate(record_count=record_count, gradient_norm=steepness, inverse_residual=residual)
+
+
+def validate_gradient(total: list[int], record_count: int) -> int:
+    """The gradient's norm. Raises: AttributionError(GRADIENT_TOO_LARGE)."""
+    steepness = gradient_norm(total, record_count)
+    if steepness > EPSILON:
+        raise AttributionError(Reason.GRADIENT_TOO_LARGE, f"norm {steepness}, at most {EPSILON} of 2**-40")
+    return steepness
 
 
 def gradient_norm(total: list[int], record_count: int) -> int:
@@ -94,7 +129,7 @@ def inverse_residual(matrix: Int64, inverse: Int64, damping: int) -> int:
     product[np.diag_indices(len(product))] -= target
     if magnitude(product) > target // 256:
         raise AttributionError(Reason.INVERSE_NOT_CERTIFIED, "the product with the Hessian is far from the identity")
-    # 512 entries of at most 2**48.
+    # 5,120 entries of at most 2**48.
     largest = int(np.abs(product).sum(axis=1).max())
     return -(-largest // (target >> INVERSE_RESIDUAL_BITS))
 
@@ -120,15 +155,21 @@ def decode_weights(problem: Problem, data: bytes) -> Int64:
 
 
 def encode_inverse(inverse: Int64) -> bytes:
-    """Bytes of a symmetric matrix: its upper triangle. Shapes: inverse (u, u)."""
-    return inverse[np.triu_indices(len(inverse))].astype(_WIRE_INTEGER).tobytes()
+    """Bytes of a symmetric matrix: its upper triangle. Shapes: inverse (u, u); entries of 40 bits with the sign."""
+    assert magnitude(inverse) < 1 << (8 * INVERSE_ENTRY_SIZE_BYTES - 1)
+    shifted = (inverse[np.triu_indices(len(inverse))] << _ENTRY_SHIFT).astype(_WIRE_INTEGER)
+    return shifted.view(np.uint8).reshape(-1, _WIRE_INTEGER.itemsize)[:, :INVERSE_ENTRY_SIZE_BYTES].tobytes()
 
 
 def decode_inverse(problem: Problem, data: bytes) -> Int64:
     """Symmetric matrix of bytes. Shapes: (u, u). Raises: AttributionError(INVERSE_MALFORMED | INVERSE_OUT_OF_RANGE)."""
     if len(data) != problem.inverse_size_bytes:
         raise AttributionError(Reason.INVERSE_MALFORMED, f"{len(data)} bytes, not {problem.inverse_size_bytes}")
-    triangle = np.frombuffer(data, dtype=_WIRE_INTEGER).astype(np.int64)
+    entries = np.frombuffer(data, dtype=np.uint8).reshape(-1, INVERSE_ENTRY_SIZE_BYTES)
+    padded = np.zeros((len(entries), _WIRE_INTEGER.itemsize), dtype=np.uint8)
+    padded[:, :INVERSE_ENTRY_SIZE_BYTES] = entries
+    # The shift brings the sign down with it.
+    triangle = padded.view(_WIRE_INTEGER).ravel().astype(np.int64) >> _ENTRY_SHIFT
     if magnitude(triangle) > MAXIMUM_ROW_SUM:
         raise AttributionError(Reason.INVERSE_OUT_OF_RANGE, f"an entry above {MAXIMUM_ROW_SUM}")
     inverse = np.zeros((problem.unknowns, problem.unknowns), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""From bytes to features: the tabular encoder, which nobody chooses.
+"""From the bytes of a table's rows to features: the tabular encoder, which nobody chooses.
 
 An owner who could choose scales would move what a contributor earns by a factor of three. So the scales follow by
 rule from the first K = min(n, 256) records of the snapshot: each column is centred on its mean over them and divided
@@ -31,6 +31,7 @@ ENCODER_RECORDS = 256
 """K: records that fix the encoder."""
 
 _SPREAD_BITS = 32
+_BLOCK_RECORDS = 4096
 
 Int16 = npt.NDArray[np.int16]
 
@@ -48,7 +49,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoder:
+class TabularEncoder:
     """The maps of all columns."""
 
     record_count: int
@@ -93,24 +94,32 @@ def read_queries(schema: TabularSchema, blobs: Sequence[bytes]) -> Int64:
     return values
 
 
-def derive(values: Int64) -> Encoder:
+def derive(values: Int64) -> TabularEncoder:
     """The encoder that a snapshot's values fix. Shapes: values (n, k)."""
     first = values[:ENCODER_RECORDS]
-    return Encoder(record_count=len(first), scales=tuple(_scale(column) for column in first.T.tolist()))
+    return TabularEncoder(record_count=len(first), scales=tuple(_scale(column) for column in first.T.tolist()))
 
 
-def encode(encoder: Encoder, values: Int64) -> Int16:
+def encode(encoder: TabularEncoder, values: Int64) -> Int16:
     """Features of values, the bias last. Shapes: values (n, k) -> (n, k + 1)."""
+    features = np.empty((len(values), values.shape[1] + 1), dtype=np.int16)
+    # In blocks, because 64 bits for each value on the way would be most of the memory.
+    for start in range(0, len(values), _BLOCK_RECORDS):
+        block = slice(start, start + _BLOCK_RECORDS)
+        features[block, :-1] = _encode_block(encoder, values[block])
+    features[:, -1] = 1 << FEATURE_BITS
+    return features
+
+
+def _encode_block(encoder: TabularEncoder, values: Int64) -> Int64:
     total = np.array([scale.total for scale in encoder.scales], dtype=np.int64)
     spread = np.array([scale.spread for scale in encoder.scales], dtype=np.int64)
     shift = np.array([scale.shift for scale in encoder.scales], dtype=np.int64)
     # |K·v - total| ≤ 2·256·2**40 = 2**49, and after clipping the product is below 2**(32 + 3 + 12) = 2**47.
     centred = (encoder.record_count * values - total) >> shift
     centred = np.clip(centred, -SATURATION_DEVIATIONS * spread, SATURATION_DEVIATIONS * spread)
-    features = (centred << FEATURE_BITS) // np.maximum(spread, 1)
-    features = np.clip(features, -FEATURE_MAXIMUM, FEATURE_MAXIMUM)
-    bias = np.full((len(values), 1), 1 << FEATURE_BITS, dtype=np.int64)
-    return np.hstack([features, bias]).astype(np.int16)
+    features: Int64 = np.clip((centred << FEATURE_BITS) // np.maximum(spread, 1), -FEATURE_MAXIMUM, FEATURE_MAXIMUM)
+    return features
 
 
 def _scale(column: list[int]) -> Scale:

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from attribution.content import encode_list, validate_hashes
 from attribution.errors import AttributionError, Reason
-from attribution.record import TabularSchema
+from attribution.record import Schema
 
 ENGINE_HEAD = "head/1"
 
@@ -35,8 +35,9 @@ MINIMUM_DAMPING = 1 << 10
 """λ = 2**-10: with it ‖W*‖ ≤ sqrt(2·ln(classes)/λ) < 2**7, so that every optimum fits the range of a weight."""
 MAXIMUM_DAMPING = 1 << 22
 """λ = 4."""
-MAXIMUM_UNKNOWNS = 512
-MAXIMUM_RECORDS = 1 << 17
+MAXIMUM_UNKNOWNS = 5120
+"""Every bound of the engine is proven up to here; the inverse's bytes are then just below 64 MiB."""
+MAXIMUM_RECORDS = 1 << 18
 MAXIMUM_HOLDOUT = 1 << 12
 MAXIMUM_QUERIES = 1 << 8
 MAXIMUM_INFLUENCE = 1000
@@ -54,8 +55,10 @@ INFLUENCES_TAG = b"openledger/influences/1"
 _CERTIFY_TAG = b"openledger/certify-request/1"
 _GATE_TAG = b"openledger/gate-request/1"
 _ATTRIBUTE_TAG = b"openledger/attribute-request/1"
+INVERSE_ENTRY_SIZE_BYTES = 5
+"""Entries of an inverse that could be certified are below 2**37."""
+
 _WEIGHT_SIZE_BYTES = 8
-_INVERSE_ENTRY_SIZE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class Problem:
 
     engine: str
     """Name and version of the arithmetic."""
-    schema: TabularSchema
+    schema: Schema
     """Form of the records."""
     damping: int
     """λ, the L2 regularisation. Units: 2**-20."""
@@ -87,7 +90,7 @@ class Problem:
 
     @property
     def unknowns(self) -> int:
-        """Weights of the head: (columns + bias) times classes."""
+        """Weights of the head: (features + bias) times classes."""
         return self.schema.unknowns
 
     @property
@@ -98,7 +101,7 @@ class Problem:
     @property
     def inverse_size_bytes(self) -> int:
         """Size of the inverse's bytes: its upper triangle."""
-        return _INVERSE_ENTRY_SIZE_BYTES * (self.unknowns * (self.unknowns + 1) // 2)
+        return INVERSE_ENTRY_SIZE_BYTES * (self.unknowns * (self.unknowns + 1) // 2)
 
     def encode(self) -> bytes:
         """Canonical bytes."""
@@ -298,8 +301,8 @@ def certify_work(records: int, unknowns: int) -> int:
 def question_work(records: int, unknowns: int, questions: int) -> int:
     """Multiply-accumulates of questions to a model that is not prepared.
 
-    The preparation is the logits of every record and the form of every record with itself; a question is its logits,
-    one product with the inverse, and one pass over the records' directions.
+    The preparation is the logits of every record and the form of every record with itself, of which symmetry saves up
+    to a half; a question is its logits, one product with the inverse, and one pass over the records' features.
     """
     preparation = records * (unknowns + unknowns**2)
     return preparation + questions * (unknowns + unknowns**2 + records * unknowns)

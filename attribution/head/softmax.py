@@ -6,8 +6,9 @@
 
 diag(p) - p·pᵀ is the Laplacian of a graph that joins classes j and k with weight p_j·p_k. Only these weights are
 rounded, so the matrix stays positive semidefinite whatever the rounding. Dividing the sum over records by n then
-moves the Hessian by at most 512 units, 2**-15 in spectral norm, which is less than the smallest λ, 2**-10: H is
-positive definite for every admissible problem.
+moves the Hessian by at most u ≤ 5,120 units, 2**-11.6 in spectral norm (each pair of classes by a symmetric d x d block
+of entries below one unit, and the Laplacian of C joined classes is at most C), which is less than the smallest λ,
+2**-10: H is positive definite for every admissible problem.
 
 Shapes: n records, d features, C classes; u = C·d unknowns, ordered class first: unknown c·d + a is W[c, a].
 Units: features 2**-12, weights 2**-30, logits 2**-42, probabilities and residuals 2**-28, gradient 2**-50 / n,
@@ -38,11 +39,14 @@ PAIR_BITS = 24
 HESSIAN_BITS = 24
 
 _BLOCK_RECORDS = 512
-_HALF_BITS = 24
+_HALF_BITS = 11
 
 
 def logits(features: Int16, weights: Int64) -> Int64:
-    """W·x: below 2**61 for weights below 2**7. Shapes: features (n, d), weights (C, d) -> (n, C)."""
+    """W·x: at most 2**61 for weights up to 2**7, as 512 features of 2**15 allow, or 1,024 of length 2**16.
+
+    Shapes: features (n, d), weights (C, d) -> (n, C).
+    """
     return matmul(features, weights.T)
 
 
@@ -76,7 +80,7 @@ def gradient(features: Int16, differences: Int64, weights: Int64, damping: int) 
 
     Shapes: features (n, d), differences (n, C), weights (C, d) -> u entries. Units: 2**-50.
     """
-    # |sum| ≤ 2**17 records · 2**28 · 2**15 = 2**60.
+    # |sum| ≤ 2**18 records · 2**28 · 2**15 = 2**61.
     sums = matmul(differences.T, features)
     data = [value << (GRADIENT_BITS - FEATURE_BITS - PROBABILITY_BITS) for value in sums.ravel().tolist()]
     penalty = len(features) * damping
@@ -97,18 +101,19 @@ def hessian(features: Int16, chances: Int64, damping: int) -> Int64:
 def _couplings(features: Int16, chances: Int64) -> Int64:
     """floor(mean of p_j·p_k·x·xᵀ) for each pair of classes, 0 for j = k. Shapes: (C, d, C, d)."""
     (n, d), classes = features.shape, chances.shape[1]
-    high = np.zeros((classes, d, classes, d), dtype=np.int64)
-    low = np.zeros_like(high)
+    upper = np.zeros((classes, d, classes, d), dtype=np.int64)
+    lower = np.zeros_like(upper)
     for start in range(0, n, _BLOCK_RECORDS):
-        x, p = features[start : start + _BLOCK_RECORDS], chances[start : start + _BLOCK_RECORDS]
+        x = features[start : start + _BLOCK_RECORDS].astype(np.float64)
+        p = chances[start : start + _BLOCK_RECORDS]
         for j in range(classes - 1):
             pairs = (p[:, j, None] * p[:, j + 1 :]) >> (2 * PROBABILITY_BITS - PAIR_BITS)  # (b, C - 1 - j), ≤ 2**22
-            weighted = (pairs[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (b, (C - 1 - j)·d), ≤ 2**37
-            # |sum| ≤ 2**9 records · 2**15 · 2**37 = 2**61; the sum over all blocks is carried in two halves.
-            sums = matmul(x.T, weighted).reshape(d, classes - 1 - j, d)
-            high[j, :, j + 1 :] += sums >> _HALF_BITS
-            low[j, :, j + 1 :] += sums & ((1 << _HALF_BITS) - 1)
-    # Units: 2**-48 for sums, so that dropping the lower half leaves those of the Hessian.
-    mean: Int64 = (high + (low >> _HALF_BITS)) // n
+            for total, half in ((upper, pairs >> _HALF_BITS), (lower, pairs & ((1 << _HALF_BITS) - 1))):
+                # Exact: a half is at most 2**11, with a feature 2**26; |sum| ≤ 2**9 records · 2**15 · 2**26 = 2**50.
+                weighted = (half.astype(np.float64)[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+                # All 2**9 blocks together stay below 2**59.
+                total[j, :, j + 1 :] += (x.T @ weighted).astype(np.int64).reshape(d, classes - 1 - j, d)
+    # Units: 2**-48 for the whole sum, upper·2**11 + lower, of which the Hessian keeps 2**-24.
+    mean: Int64 = ((upper + (lower >> _HALF_BITS)) >> (2 * FEATURE_BITS - _HALF_BITS)) // n
     both: Int64 = mean + mean.transpose(2, 1, 0, 3)
     return both

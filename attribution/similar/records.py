@@ -15,7 +15,7 @@ import numpy as np
 
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64, magnitude
-from attribution.head.encoder import FEATURE_MAXIMUM, Encoder, Int16, encode, read_records
+from attribution.head.encoder import FEATURE_MAXIMUM, Int16, TabularEncoder, encode, read_records
 from attribution.record import TabularSchema
 
 _KEY_TAG = b"openledger/tabular-key/1"
@@ -86,13 +86,15 @@ class Entry:
         return Entry(seniority=seniority, cluster=cluster, label=label, key=data[18:50], features=data[50:])
 
 
-def read_batch(schema: TabularSchema, encoder: Encoder, seniorities: Sequence[int], blobs: Sequence[bytes]) -> Batch:
+def read_batch(
+    schema: TabularSchema, encoder: TabularEncoder, seniorities: Sequence[int], blobs: Sequence[bytes]
+) -> Batch:
     """Records as the clusters compare them. Raises: AttributionError, as `record.decode_record`."""
     labels, values = read_records(schema, blobs)
     return make_batch(encoder, seniorities, labels, values)
 
 
-def make_batch(encoder: Encoder, seniorities: Sequence[int], labels: Int64, values: Int64) -> Batch:
+def make_batch(encoder: TabularEncoder, seniorities: Sequence[int], labels: Int64, values: Int64) -> Batch:
     """The same from values. Shapes: labels (m,), values (m, columns)."""
     is_varying = varying(encoder)
     features = encode(encoder, values)[:, :-1][:, is_varying]
@@ -104,7 +106,7 @@ def make_batch(encoder: Encoder, seniorities: Sequence[int], labels: Int64, valu
     return Batch(seniorities=tuple(seniorities), labels=labels, features=features, keys=keys)
 
 
-def varying(encoder: Encoder) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def varying(encoder: TabularEncoder) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which columns vary in the records that fixed the encoder: these have features."""
     return np.array([scale.spread > 0 for scale in encoder.scales], dtype=np.bool_)
 

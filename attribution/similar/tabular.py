@@ -24,7 +24,7 @@ import numpy as np
 
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64, matmul
-from attribution.head.encoder import ENCODER_RECORDS, Encoder, Int16, derive, read_records
+from attribution.head.encoder import ENCODER_RECORDS, Int16, TabularEncoder, derive, read_records
 from attribution.record import TabularSchema
 from attribution.similar.leaders import Leaders, similarities, squared_norms
 from attribution.similar.records import Batch, Entry, decode_features, encode_features, make_batch
@@ -279,7 +279,7 @@ class TabularClusters:
 
 def found(
     rule: TabularRule, schema: TabularSchema, seniorities: Sequence[int], blobs: Sequence[bytes]
-) -> tuple[TabularClusters, Encoder]:
+) -> tuple[TabularClusters, TabularEncoder]:
     """Clusters of a datanet's first records, at most 256, under the encoder that they fix.
 
     While there are fewer than 256, this is done anew for each one more; the 256th freezes the encoder.

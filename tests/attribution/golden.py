@@ -84,9 +84,10 @@ def large_digests(columns: int, classes: int, count: int) -> dict[str, str]:
         f"{name} probabilities": digest(chances),
         f"{name} gradient": hashlib.sha256(json.dumps(total).encode()).hexdigest(),
         f"{name} hessian": digest(matrix),
-        f"{name} hessian x inverse": digest(matmul(matrix, prepared.inverse)),
-        f"{name} directions": digest(prepared.directions),
-        f"{name} self forms": digest(prepared.self_forms),
+        f"{name} hessian x inverse": digest(matmul(matrix, prepared.inverse.astype(np.int64))),
+        f"{name} units": digest(prepared.units),
+        f"{name} residuals": digest(prepared.shares),
+        f"{name} self forms": digest(np.stack([prepared.forms.high, prepared.forms.low])),
         f"{name} answers": hashlib.sha256(asked.encode()).hexdigest(),
         f"{name} gate": hashlib.sha256(gate.encode()).hexdigest(),
     }

@@ -82,7 +82,7 @@ ROWS = '{"x": 1, "y": "a"}\n'
         (ROWS + '{"x": 1e13, "y": "b"}\n', "y", [], "row 2: 'x' is 1E+13, at most 1099511627776 can be used"),
         (ROWS + '{"x": 2}\n', "y", [], "row 2 has no label field 'y'; its fields are x; name one with --label"),
         (ROWS, "y", [], "the label has 1 different values, 2 to 64 can be used; is --label the right field?"),
-        (ROWS, "y", ["x"], "0 numeric fields; 1 to 256 can be used"),
+        (ROWS, "y", ["x"], "0 numeric fields; 1 to 511 can be used"),
         (ROWS, "y", ["z"], "cannot drop 'z': the first row has no such field"),
     ],
 )

@@ -78,12 +78,12 @@ def test_mistakes_are_one_line_and_an_exit_code(arguments: list[str], code: int,
 
 def test_too_large_a_problem_is_told(tmp_path: Path) -> None:
     path = tmp_path / "wide.jsonl"
-    row = {f"c{i}": i for i in range(256)}
-    path.write_text(json.dumps({**row, "y": 0}) + "\n" + json.dumps({**row, "y": 1}) + "\n", encoding="utf-8")
+    row = {f"c{i}": i for i in range(511)}
+    path.write_text("".join(json.dumps({**row, "y": y}) + "\n" for y in range(11)), encoding="utf-8")
     result = run("certify", path, "--label", "y")
     assert result.exit_code == 1
     assert "too_many_unknowns" in result.output
-    assert "(514, at most 512)" in result.output
+    assert "(5632, at most 5120)" in result.output
 
 
 def test_help_loads_neither_numpy_nor_torch() -> None:

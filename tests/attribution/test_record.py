@@ -204,7 +204,7 @@ def test_wrong_column_is_refused(name: str, decimals: int, minimum: int, maximum
         ((AGE,), 1),
         ((AGE,), 65),
         ((AGE,), True),
-        (tuple(Column(name=str(i), decimals=0, minimum=0, maximum=1) for i in range(257)), 2),
+        (tuple(Column(name=str(i), decimals=0, minimum=0, maximum=1) for i in range(512)), 2),
     ],
 )
 def test_wrong_schema_is_refused(columns: tuple[Column, ...], classes: int) -> None:

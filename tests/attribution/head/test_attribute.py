@@ -94,7 +94,7 @@ def test_raw_and_relative_influence_have_the_same_sign(fitted) -> None:
 
 def test_memory_of_a_prepared_model_is_known(fitted) -> None:
     prepared = prepare(fitted.model, fitted.shelf.materials)
-    assert prepared.size_bytes() == 12 * 8 + 12 * 12 * 8 + 40 * 12 * 2 + 40 * 8
+    assert prepared.size_bytes() == 12 * 8 + 12 * 12 * 8 + 40 * (4 + 3) * 2 + 40 * 16
 
 
 def test_a_model_need_not_be_certified_to_be_computed(make_case) -> None:

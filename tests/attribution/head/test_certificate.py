@@ -20,7 +20,7 @@ from attribution.head.certificate import (
     identity_multiple,
     inverse_residual,
 )
-from attribution.head.request import EPSILON, ETA, Certificate, CertifyRequest
+from attribution.head.request import EPSILON, ETA, MAXIMUM_UNKNOWNS, MINIMUM_DAMPING, Certificate, CertifyRequest
 from attribution.head.softmax import gradient, hessian, logits, probabilities, residuals
 
 UNIT = 2.0**-40
@@ -180,8 +180,8 @@ def test_bytes_are_big_endian_rows_and_upper_triangle(fitted) -> None:
     half = np.arange(144).reshape(12, 12)
     symmetric = half + half.T
     data = encode_inverse(symmetric)
-    assert len(data) == fitted.problem.inverse_size_bytes == 8 * 78
-    assert data[8:16] == (int(symmetric[0, 1])).to_bytes(8, "big")
+    assert len(data) == fitted.problem.inverse_size_bytes == 5 * 78
+    assert data[5:10] == (int(symmetric[0, 1])).to_bytes(5, "big")
     assert decode_inverse(fitted.problem, data).tolist() == symmetric.tolist()
 
 
@@ -193,12 +193,12 @@ def test_malformed_bytes_are_refused(fitted) -> None:
             Reason.WEIGHTS_MALFORMED,
             f"{len(data)} bytes, not 96",
         )
-    for data in (b"", bytes(623), bytes(625)):
+    for data in (b"", bytes(389), bytes(391)):
         with pytest.raises(AttributionError) as caught:
             decode_inverse(fitted.problem, data)
         assert (caught.value.reason, caught.value.detail) == (
             Reason.INVERSE_MALFORMED,
-            f"{len(data)} bytes, not 624",
+            f"{len(data)} bytes, not 390",
         )
 
 
@@ -216,15 +216,16 @@ def test_inverse_out_of_range_is_refused(fitted) -> None:
     inverse[0, :] = inverse[:, 0] = MAXIMUM_ROW_SUM // 12
     assert decode_inverse(fitted.problem, encode_inverse(inverse)).tolist() == inverse.tolist()
     inverse[0, 0] += 1
-    for wrong in (inverse, np.full((12, 12), -(1 << 63))):
+    for wrong in (inverse, np.full((12, 12), 1 - (1 << 39))):
         with pytest.raises(AttributionError) as caught:
             decode_inverse(fitted.problem, encode_inverse(wrong))
         assert caught.value.reason is Reason.INVERSE_OUT_OF_RANGE
 
 
 def test_any_certified_inverse_is_in_range() -> None:
-    """sqrt(512)·(1 + η)·λ/(λ - 2**-15) at the smallest λ, in units of 2**30."""
-    assert math.sqrt(512) * (1 + 1 / 256) / (1 - 2**-15 / 2**-10) < MAXIMUM_ROW_SUM / 2**30
+    """sqrt(u)·(1 + η)·λ/(λ - u·2**-24) at the most unknowns and the smallest λ, in units of 2**30."""
+    assert (MAXIMUM_UNKNOWNS, MINIMUM_DAMPING) == (5120, 1 << 10)
+    assert math.sqrt(5120) * (1 + 1 / 256) / (1 - 5120 * 2**-24 / 2**-10) < MAXIMUM_ROW_SUM / 2**30
 
 
 def test_weights_and_inverse_of_another_size_are_not_read(fitted) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attribution.head.attribute import prepare, raw_influences
-from attribution.head.encoder import encode, read_queries
+from attribution.head.encoding import read_questions
 from attribution.head.softmax import classify, logits
 
 QUESTIONS = 10
@@ -44,7 +44,7 @@ def experiment(clinic_case) -> Experiment:
     case, questions = clinic_case
     prepared = prepare(case.model, case.shelf.materials)
     blobs = [case.shelf.materials[name] for name in case.put_queries(questions[:QUESTIONS])]
-    asked = encode(prepared.encoder, read_queries(case.schema, blobs))
+    asked = read_questions(prepared.encoder, case.schema, blobs)
     return Experiment(
         x=case.features() / 4096,
         y=np.array(case.labels),

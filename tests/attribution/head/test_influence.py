@@ -13,20 +13,20 @@ from attribution.errors import AttributionError, Reason
 from attribution.head import reference
 from attribution.head.attribute import compute, prepare, raw_influences
 from attribution.head.certificate import MAXIMUM_ROW_SUM, certify, identity_multiple
-from attribution.head.encoder import encode, read_queries
+from attribution.head.encoding import read_questions
+from attribution.head.forms import carrier, cross_forms, own_forms, pulls, self_forms
 from attribution.head.influence import (
     class_residuals,
     class_sums,
-    cross_forms,
-    directions,
     holdout_scores,
     is_gate_on,
     lengths,
     relative_influence,
-    self_forms,
+    unit_rows,
 )
 from attribution.head.request import AttributeRequest, GateRequest
 from attribution.head.softmax import hessian, logits, probabilities
+from attribution.head.wide import widen
 
 
 def influences(case, queries) -> list[tuple[int, ...]]:
@@ -123,7 +123,7 @@ def test_r6_influences_equal_plain_integers(seed: int, columns: int, classes: in
     questions = make_questions(case, 4, seed)
     holdout_labels = [i % classes for i in range(4)]
     prepared = prepare(case.model, case.shelf.materials)
-    inverse, weights = prepared.inverse.tolist(), prepared.weights.tolist()
+    inverse, weights = prepared.inverse.astype(np.int64).tolist(), prepared.weights.tolist()
     x = reference.features(case.values, case.values)
     records = [
         reference.direction(row, scores, label)
@@ -165,26 +165,38 @@ def test_direction_is_towards_minus_the_label_and_plus_the_others() -> None:
     label=st.integers(0, 1),
 )
 @settings(max_examples=200)
-def test_direction_has_unit_length(row: list[int], scores: list[int], label: int) -> None:
+def test_direction_is_of_one_length(row: list[int], scores: list[int], label: int) -> None:
     x, logit_row = np.array([[*row, 4096]], dtype=np.int16), np.array([scores])
-    vector = directions(x, class_residuals(logit_row, np.array([label])))[0].tolist()
+    unit, shares = unit_rows(x)[0].tolist(), class_residuals(logit_row, np.array([label]))[0].tolist()
+    vector = [share * feature for share in shares for feature in unit]
     assert vector == reference.direction([*row, 4096], scores, label)
-    square = sum(value * value for value in vector)
-    assert (2**14 - 12) ** 2 <= square <= (2**14 + 12) ** 2
+    assert (2**13 - 18) ** 2 <= sum(value * value for value in unit) <= (2**13 + 18) ** 2
+    assert max(map(abs, unit)) <= 1 << 13
+    assert sum(map(abs, shares)) <= 2**12 + 32
+    assert max(map(abs, shares)) == 1 << 11
 
 
-def test_longest_vectors_and_largest_inverse_do_not_overflow() -> None:
-    x = np.full((1, 256), 32767, dtype=np.int16)
-    shares = class_residuals(np.array([[1 << 61, -(1 << 61)]]), np.array([1]))
-    assert lengths(x, shares).tolist() == [math.isqrt(256 * 32767**2 * 2 * 2048**2)]
-    vector = directions(x, shares)
-    entry = MAXIMUM_ROW_SUM // 512
-    signs = np.sign(vector[0]).astype(np.int64)
-    inverse = entry * np.outer(signs, signs)
-    form = reference.form(vector[0].tolist(), inverse.tolist(), vector[0].tolist())
-    assert self_forms(vector, inverse).tolist() == [form]
-    assert cross_forms(vector, vector, inverse).tolist() == [[form]]
-    assert 1 << 61 < form < 1 << 63
+@pytest.mark.parametrize(("d", "classes"), [pytest.param(1024, 5, marks=pytest.mark.slow), (1024, 2), (2, 64)])
+def test_longest_vectors_and_largest_inverse_do_not_overflow(d: int, classes: int) -> None:
+    """Every entry pulls the same way, at the largest row sum that is read."""
+    x = np.full((1, d), -32767, dtype=np.int16)
+    shares = class_residuals(np.array([[1 << 61] + [-(1 << 61)] * (classes - 1)]), np.array([1]))
+    assert lengths(x).tolist() == [math.isqrt(d * 32767**2)]
+    unit = unit_rows(x)
+    vector = (shares[0, :, None].astype(np.int64) * unit[0].astype(np.int64)).ravel()
+    signs = np.sign(vector)
+    inverse = MAXIMUM_ROW_SUM // int(np.abs(signs).sum()) * np.outer(signs, signs)
+    pull = sum(abs(value) for value in vector.tolist()) * int(inverse.max())
+    form = pull * sum(abs(value) for value in vector.tolist())
+    carried = carrier(inverse)
+    pulled = pulls(unit, shares, carried)
+    assert np.abs(pulled).max() == pull
+    assert self_forms(unit, shares, carried).tolist() == [form]
+    assert cross_forms(unit, shares, pulled).tolist() == own_forms(unit, shares, pulled).tolist() == [form]
+    assert form > 1 << 80
+    with pytest.raises(AttributionError) as caught:
+        carrier(inverse + inverse)
+    assert caught.value.reason is Reason.INVERSE_OUT_OF_RANGE
 
 
 def test_relative_influence_is_within_eight_of_the_exact_inverse(fitted) -> None:
@@ -197,14 +209,13 @@ def test_relative_influence_is_within_eight_of_the_exact_inverse(fitted) -> None
     noise += noise.T
     # Worst in the metric: push against the Hessian's own row sums, just inside η.
     noise *= 0.95 / 256 * identity_multiple(fitted.problem.damping) / np.abs(matrix @ noise).sum(axis=1).max()
-    inverse = prepared.inverse + np.rint(noise).astype(np.int64)
+    inverse = prepared.inverse.astype(np.int64) + np.rint(noise).astype(np.int64)
     labels = np.array(fitted.labels)
     certify(fitted.problem, features, labels, prepared.weights, inverse)
-    vectors = prepared.directions
-    posted = relative_influence(
-        cross_forms(vectors, vectors, inverse), self_forms(vectors, inverse), self_forms(vectors, inverse)
-    )
-    g = vectors.astype(float)
+    units, shares, carried = prepared.units, prepared.shares, carrier(inverse)
+    own = self_forms(units, shares, carried)
+    posted = relative_influence(cross_forms(units, shares, pulls(units, shares, carried)), own, own)
+    g = (shares[:, :, None].astype(float) * units[:, None, :]).reshape(len(units), -1)
     exact = g @ np.linalg.solve(matrix.astype(float), g.T)
     length = np.sqrt(np.diag(exact))
     assert np.abs(posted - 1000 * exact / np.outer(length, length)).max() <= 1000 * 2 / 255 + 1
@@ -228,14 +239,11 @@ def test_a_record_asked_about_pulls_with_all_its_weight(fitted) -> None:
 def test_relabelled_record_pulls_the_other_way_when_there_are_two_classes(make_case) -> None:
     case = make_case(seed=2, columns=4, classes=2)
     prepared = prepare(case.model, case.shelf.materials)
-    asked = encode(
-        prepared.encoder, read_queries(case.schema, [case.shelf.materials[q] for q in case.put_queries(case.values)])
-    )
+    blobs = [case.shelf.materials[q] for q in case.put_queries(case.values)]
+    asked = read_questions(prepared.encoder, case.schema, blobs)
     scores = logits(asked, prepared.weights)
     for labels in (np.zeros(40, dtype=np.int64), np.array(case.labels)):
-        towards = directions(asked, class_residuals(scores, labels))
-        away = directions(asked, class_residuals(scores, 1 - labels))
-        assert np.abs(towards + away).max() <= 1
+        assert not np.any(class_residuals(scores, labels) + class_residuals(scores, 1 - labels))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -245,7 +253,7 @@ def test_raw_influence_is_the_definition(seed: int, make_case) -> None:
     [query] = case.put_queries(make_questions(case, 1, seed))
     raw = raw_influences(prepared, case.shelf.materials, case.shelf.materials[query])
     features = case.features()
-    asked = encode(prepared.encoder, read_queries(case.schema, [case.shelf.materials[query]]))
+    asked = read_questions(prepared.encoder, case.schema, [case.shelf.materials[query]])
 
     def gradients(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
         p = probabilities(logits(x, prepared.weights)) / 2.0**28
@@ -262,13 +270,13 @@ def test_inverse_that_is_not_positive_definite_is_refused_when_it_shows(make_cas
     case = make_case(seed=1, is_fitted=False)
     prepared = prepare(case.model, case.shelf.materials)
     with pytest.raises(AttributionError) as caught:
-        self_forms(prepared.directions, -prepared.inverse)
+        self_forms(prepared.units, prepared.shares, -prepared.inverse)
     assert (caught.value.reason, caught.value.detail) == (
         Reason.INVERSE_NOT_CERTIFIED,
-        "a record's form with itself is negative",
+        "a form of a vector with itself is negative",
     )
     with pytest.raises(AttributionError) as caught:
-        relative_influence(np.array([[5 << 40]]), np.array([1 << 40]), np.array([1 << 40]))
+        relative_influence(*(widen(np.array(part), np.array(part)) for part in ([[5 << 40]], [1 << 40], [1 << 40])))
     assert (caught.value.reason, caught.value.detail) == (
         Reason.INVERSE_NOT_CERTIFIED,
         "a relative influence is above 1000",

@@ -76,10 +76,10 @@ def test_work_is_known_before_it_is_done() -> None:
 
 
 def test_sizes_of_weights_and_inverse_follow_from_the_problem() -> None:
-    assert (PROBLEM.weights_size_bytes, PROBLEM.inverse_size_bytes) == (80, 8 * 55)
-    largest = replace(PROBLEM, schema=TabularSchema(columns=make_columns(255), classes=2))
-    assert largest.unknowns == 512
-    assert largest.inverse_size_bytes < 4 << 20
+    assert (PROBLEM.weights_size_bytes, PROBLEM.inverse_size_bytes) == (80, 5 * 55)
+    largest = replace(PROBLEM, schema=TabularSchema(columns=make_columns(511), classes=10))
+    assert largest.unknowns == 5120
+    assert largest.inverse_size_bytes < 64 << 20
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_sizes_of_weights_and_inverse_follow_from_the_problem() -> None:
         ({"damping": MAXIMUM_DAMPING + 1}, Reason.DAMPING_OUT_OF_RANGE, "4194305 is not in 1024 to 4194304"),
         ({"damping": 2048.0}, Reason.DAMPING_OUT_OF_RANGE, "2048.0 is not in 1024 to 4194304"),
         (
-            {"schema": TabularSchema(columns=make_columns(256), classes=2)},
+            {"schema": TabularSchema(columns=make_columns(511), classes=11)},
             Reason.TOO_MANY_UNKNOWNS,
-            "514, at most 512",
+            "5632, at most 5120",
         ),
         ({"records": ()}, Reason.NO_RECORDS, ""),
-        ({"records": (b"\0" * 32,) * (MAXIMUM_RECORDS + 1)}, Reason.TOO_MANY_RECORDS, "131073, at most 131072"),
+        ({"records": (b"\0" * 32,) * (MAXIMUM_RECORDS + 1)}, Reason.TOO_MANY_RECORDS, "262145, at most 262144"),
         ({"records": (b"\0" * 31,)}, Reason.HASH_MALFORMED, ""),
     ],
 )

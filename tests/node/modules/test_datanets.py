@@ -152,7 +152,7 @@ def test_reviewers_are_distinct() -> None:
     [
         ({"reviewers": ()}, "create_datanet: CreateDatanet.reviewers has 1..16 items"),
         ({"reviewers": (bytes(20),) * (MOST_REVIEWERS + 1)}, "create_datanet: CreateDatanet.reviewers has 1..16 items"),
-        ({"columns": ()}, "create_datanet: CreateDatanet.columns has 1..256 items"),
+        ({"columns": ()}, "create_datanet: CreateDatanet.columns has 1..511 items"),
         ({"classes": ("one",)}, "create_datanet: CreateDatanet.classes has 2..64 items"),
         ({"dampings": ()}, "create_datanet: CreateDatanet.dampings has 1..4 items"),
         ({"review_quorum": 0}, "create_datanet: CreateDatanet.review_quorum is in 1..16"),
