@@ -45,6 +45,12 @@ class Reason(StrEnum):
     INVERSE_NOT_CERTIFIED = "inverse_not_certified", "The inverse is not close enough to the Hessian's inverse."
     NOT_CONVERGED = "not_converged", "Training did not reach weights or an inverse that certify."
     BOUND_EXCEEDED = "bound_exceeded", "A product of integers would not fit in 64 bits."
+    WIDTHS_OUT_OF_RANGE = "widths_out_of_range", "The hidden layers are not of an admissible number and width."
+    CHECKPOINTS_OUT_OF_RANGE = "checkpoints_out_of_range", "The model has no checkpoint, or more than it may have."
+    SCALE_OUT_OF_RANGE = "scale_out_of_range", "A checkpoint's scale is not an admissible number of bits."
+    SCALE_NOT_CERTIFIED = "scale_not_certified", "A checkpoint's scale is not the one that its records fix."
+    PARAMETER_OUT_OF_RANGE = "parameter_out_of_range", "A weight of a network is too large for its fixed point."
+    ACTIVATION_OUT_OF_RANGE = "activation_out_of_range", "With these weights a sum of a layer could leave its bound."
 
 
 class AttributionError(Exception):
