@@ -142,6 +142,7 @@ def train(
     """Rounded weights of every run, each on all records or on its own subset of them.
 
     Shapes: inputs (n, i_0), labels (n,), subsets (runs, records of each) -> (o_l, i_l) for each run and layer.
+    Raises: AttributionError(NOT_CONVERGED) when a run diverges.
     """
     everything = np.broadcast_to(np.arange(len(labels)), (training.checkpoints, len(labels)))
     seen = torch.from_numpy(np.array(everything if subsets is None else subsets))
@@ -162,13 +163,15 @@ def train(
         progress(epoch + 1)
     # Transposed: torch keeps inputs first here, the engine outputs first.
     tables = [layer.detach().double().transpose(1, 2).numpy() * 2.0**WEIGHT_BITS for layer in layers]
-    bounded = [np.clip(np.nan_to_num(table), -MAXIMUM_WEIGHT, MAXIMUM_WEIGHT) for table in tables]
+    if not all(np.isfinite(table).all() for table in tables):
+        raise AttributionError(Reason.NOT_CONVERGED, "a weight is not finite; lower the rate")
+    bounded = [np.clip(table, -MAXIMUM_WEIGHT, MAXIMUM_WEIGHT) for table in tables]
     return [tuple(np.rint(table[run]).astype(np.int64) for table in bounded) for run in range(training.checkpoints)]
 
 
 def _initial(outputs: int, inputs: int, runs: int, generator: torch.Generator) -> torch.Tensor:
     """Uniform with variance 2 / inputs, the bias 0. Shapes: (runs, inputs, outputs)."""
-    layer = (2 * torch.rand(runs, inputs, outputs, generator=generator) - 1) * (6 / inputs) ** 0.5
+    layer: torch.Tensor = (2 * torch.rand(runs, inputs, outputs, generator=generator) - 1) * (6 / inputs) ** 0.5
     layer[:, -1] = 0
     return layer.requires_grad_()
 

@@ -8,8 +8,8 @@ The bias is the last column of each W. The features are those of `head.encoder`,
 
 Bounds: they are proven for the weights at hand, whatever is asked. `validate_bounds` carries the largest possible
 magnitude of every unit forward and back, as exactly as the arithmetic itself, and refuses weights with which the sum of
-a layer's inputs or of its residuals could pass 2**31 or a score 2**40. Products of two projected sides are then at most
-2**62, and products with weights are below 257·2**17·2**31 < 2**57 before they are rounded.
+a layer's inputs or of its residuals could pass 2**31 (or the largest of 16 or fewer 2**29). Products of two projected
+sides are then at most 2**62, and sums of products with weights, scores among them, at most 16·2**29·2**17 = 2**50.
 
 Shapes: n points, C classes; layer l has o_l outputs and i_l inputs, bias included.
 Units: weights 2**-14, activations 2**-10, scores 2**-24, residuals 2**-16, probabilities 2**-28.
@@ -34,7 +34,6 @@ MAXIMUM_INPUT = 1 << 13
 """Features saturate at eight deviations."""
 MAXIMUM_SIDE = 1 << 31
 """Largest entry of either projected side of a layer's gradient."""
-MAXIMUM_SCORE = 1 << 40
 IDENTITY = 4
 """A side that is not projected is multiplied by the root of `PROJECTED`: lengths grow alike in every layer."""
 
@@ -79,12 +78,12 @@ def validate_bounds(weights: Weights) -> None:
     for i, layer in enumerate(weights):
         inputs = np.append(largest, one)
         _check_bound(side_bound(inputs), MAXIMUM_SIDE, f"inputs of layer {i}")
-        # 257 products of at most 2**17 · 2**31: numpy's integer product, below 2**57.
-        sums = np.abs(layer) @ inputs
-        largest = (sums >> WEIGHT_BITS) + 1
-    _check_bound(int(sums.max()), MAXIMUM_SCORE, "scores")
-    largest = np.full(len(weights[-1]), 1 << RESIDUAL_BITS, dtype=np.int64)
-    for i, layer in reversed(list(enumerate(weights))):
+        # numpy's own integer product: inputs that passed sum to at most 2**33, so this to at most 2**50.
+        largest = ((np.abs(layer) @ inputs) >> WEIGHT_BITS) + 1
+    # Residuals at the scores: their magnitudes sum to 2, and rounding adds less than one unit to each.
+    total = (2 << RESIDUAL_BITS) + len(weights[-1])
+    largest = ((total * np.abs(weights[-1][:, :-1]).max(axis=0)) >> WEIGHT_BITS) + 1
+    for i, layer in reversed(list(enumerate(weights[:-1]))):
         _check_bound(side_bound(largest), MAXIMUM_SIDE, f"residuals of layer {i}")
         largest = ((largest @ np.abs(layer[:, :-1])) >> WEIGHT_BITS) + 1
 
@@ -154,7 +153,7 @@ def class_residuals(chances: Int64, label: int) -> Int64:
 
 def _exponentials(scores: Int64, largest: Int64) -> Int64:
     """exp(score - largest), 1 where the score is above. Shapes: (n, C), (n, 1) -> (n, C). Units: 2**-34."""
-    # Differences are at most 2**41.
+    # Differences are at most 2**51.
     return exp_negative(np.maximum(largest - scores, 0) << (EXPONENT_BITS - SCORE_BITS))
 
 
