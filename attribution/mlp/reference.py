@@ -8,7 +8,6 @@ of `head.reference`.
 
 import hashlib
 import math
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 

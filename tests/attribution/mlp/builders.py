@@ -106,8 +106,8 @@ def make_case(
 
 @cache
 def fitted() -> Case:
-    """Three columns, five hidden units, three classes, 40 records, trained. Tests may add to its materials only."""
-    problem, materials, values, labels = make_problem(random.Random(1), 3, (5,), 3, 40)
+    """Three columns, five hidden units, three classes, 24 records, trained. Tests may add to its materials only."""
+    problem, materials, values, labels = make_problem(random.Random(1), 3, (5,), 3, 24)
     posted = fit(problem, materials, Training(checkpoints=2, epochs=10, batch_records=10))
     return Case(posted.model, materials | posted.materials, values, labels)
 

