@@ -102,30 +102,43 @@ def test_bytes_of_another_size_and_too_large_weights_are_refused() -> None:
         assert caught.value.detail == f"{abs(value)}, at most 131072"
 
 
+def full_weights(shapes: tuple[tuple[int, int], ...], values: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(np.full(shape, value, dtype=np.int64) for shape, value in zip(shapes, values, strict=True))
+
+
+LARGE = ((256, 65), (256, 257), (64, 257))
+SMALL = ((15, 257), (15, 16), (2, 16))
+UNIT = 1 << 14
+FIRST = (64 * MAXIMUM_INPUT + 1024) * 8 + 1
+SECOND = (256 * FIRST + 1024) * 8 + 1
+LAST = ((2 << 16) + 64) * 8 + 1
+NARROW = (256 * MAXIMUM_INPUT + 1024) * 8 + 1
+
+
 @pytest.mark.parametrize(
-    ("factors", "place"),
+    ("shapes", "values", "detail"),
     [
-        ((1, 1, 1), "inputs of layer 2"),
-        ((1, 0, 1), None),
-        ((0.01, 0.08, 1), "residuals of layer 0"),
-        ((0.02, 0.02, 0.1), None),
+        (LARGE, (8, 8, 8), f"inputs of layer 2: up to {256 * SECOND + 1024}"),
+        (LARGE, (0, 1, 8), f"residuals of layer 0: up to {256 * (256 * LAST + 1)}"),
+        (SMALL, (8, 8, 8), f"inputs of layer 2: up to {4 * ((15 * NARROW + 1024) * 8 + 1)}"),
     ],
 )
 def test_weights_with_which_a_sum_could_pass_its_bound_are_refused(
-    factors: tuple[float, ...], place: str | None
+    shapes: tuple[tuple[int, int], ...], values: tuple[int, ...], detail: str
 ) -> None:
-    shapes = ((256, 65), (256, 257), (64, 257))
-    weights = tuple(
-        np.full(shape, int(factor * MAXIMUM_WEIGHT), dtype=np.int64)
-        for shape, factor in zip(shapes, factors, strict=True)
-    )
-    if place is None:
-        validate_bounds(weights)
-        return
+    validate_bounds(full_weights(shapes, (UNIT // 64,) * 3))
     with pytest.raises(AttributionError) as caught:
-        validate_bounds(weights)
+        validate_bounds(full_weights(shapes, tuple(value * UNIT for value in values)))
     assert caught.value.reason is Reason.ACTIVATION_OUT_OF_RANGE
-    assert caught.value.detail.startswith(f"{place}: up to ")
+    assert caught.value.detail == f"{detail}, at most {MAXIMUM_SIDE}"
+
+
+def test_weights_out_of_their_bounds_are_refused_when_they_are_read() -> None:
+    case = make_case(1, columns=20, widths=(256, 256), checkpoints=1)
+    weights = full_weights(case.problem.layers, (8 * UNIT,) * 3)
+    with pytest.raises(AttributionError) as caught:
+        decode_weights(case.problem, encode_weights(weights))
+    assert caught.value.reason is Reason.ACTIVATION_OUT_OF_RANGE
 
 
 @given(seed=st.integers(0, 1 << 32))
