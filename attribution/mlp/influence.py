@@ -6,8 +6,9 @@
 
 The margin of a record is that of its label, of a question that of the answer. Payment is on relative influence. It is
 the cosine in the direct sum of the checkpoints' metrics, so with positive definite M_c the Cauchy-Schwarz inequality
-makes |r_i| ≤ 1000 exact, and it depends on no other record of the snapshot. Raw influence is the evidence; it is not
-paid on, because its weights grow with the doubt about a record and a wrong label is doubted most.
+makes |r_i| ≤ 1000 exact, and at a fixed model it depends on no other record but the 256 that fix the encoder. Raw
+influence is the evidence; it is not paid on: its weights grow with the doubt about a record, and a wrong label is
+doubted most.
 
 Bounds: entries of g are at most 127 and row sums of M at most 28·2**30, so entries of M·g are below 2**41.8, a form of
 one checkpoint and each of its partial sums below 2**58.4, and the sum over 10 checkpoints below 2**61.8.

@@ -211,7 +211,10 @@ print(" ".join(sorted(new - sys.stdlib_module_names - {{"{package}"}})))
 """
 
 
-@pytest.mark.parametrize("module", ["consensus", "consensus.simplex", "attribution.head.request", "attribution.record"])
+@pytest.mark.parametrize(
+    "module",
+    ["consensus", "consensus.simplex", "attribution.head.request", "attribution.mlp.request", "attribution.record"],
+)
 def test_importing_a_leaf_loads_nothing_outside_the_standard_library(module: str) -> None:
     code = LOADED_BY.format(module=module, package=module.split(".", maxsplit=1)[0])
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

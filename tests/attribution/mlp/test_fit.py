@@ -8,6 +8,7 @@ from attribution.errors import AttributionError, Reason
 from attribution.mlp import fit as fitting
 from attribution.mlp.attribute import compute
 from attribution.mlp.fit import Training, fit, invert, train
+from attribution.mlp.network import classify, forward
 from attribution.mlp.request import ETA, MlpCertifyRequest
 from tests.attribution.mlp.builders import fitted, make_problem
 
@@ -27,8 +28,6 @@ def test_what_is_fitted_certifies(columns: int, widths: tuple[int, ...], classes
 def test_a_trained_network_answers_better_than_the_largest_class() -> None:
     case = fitted()
     inputs, labels = case.inputs()
-    from attribution.mlp.network import classify, forward
-
     for index in range(2):
         correct = int((classify(forward(case.weights(index), inputs)[1]) == labels).sum())
         assert correct > np.bincount(labels).max() + 3
