@@ -70,6 +70,12 @@ class Reason(StrEnum):
     TOO_FEW_RECORDS = "too_few_records", "The snapshot holds fewer records than there are classes."
     NOTHING_VARIES = "nothing_varies", "No feature of the snapshot's records tells them apart."
     DEVICE_UNAVAILABLE = "device_unavailable", "Torch cannot compute in 64-bit floats on this device."
+    WIDTHS_OUT_OF_RANGE = "widths_out_of_range", "The hidden layers are not of an admissible number and width."
+    CHECKPOINTS_OUT_OF_RANGE = "checkpoints_out_of_range", "The model has no checkpoint, or more than it may have."
+    SCALE_OUT_OF_RANGE = "scale_out_of_range", "A checkpoint's scale is not an admissible number of bits."
+    SCALE_NOT_CERTIFIED = "scale_not_certified", "A checkpoint's scale is not the one that its records fix."
+    PARAMETER_OUT_OF_RANGE = "parameter_out_of_range", "A weight of a network is too large for its fixed point."
+    ACTIVATION_OUT_OF_RANGE = "activation_out_of_range", "With these weights a sum of a layer could leave its bound."
 
 
 class AttributionError(Exception):

@@ -9,11 +9,19 @@ from typing import TypeAlias
 
 from attribution.grouping.request import GroupRequest, GroupResult
 from attribution.head import request as head
+from attribution.mlp import request as mlp
+from attribution.spans import request as spans
 
-REQUEST: TypeAlias = head.HeadRequest | GroupRequest
-RESULT: TypeAlias = head.HeadResult | GroupResult
+REQUEST: TypeAlias = (
+    head.HeadRequest | GroupRequest | mlp.MlpCertifyRequest | mlp.MlpAttributeRequest | spans.SpansRequest
+)
+RESULT: TypeAlias = head.HeadResult | GroupResult | mlp.MlpCertificate | spans.SpansResult
 
-TABLES_HASHES = {head.ENGINE_HEAD: bytes.fromhex(head.EXP_TABLE_SHA256)}
+TABLES_HASHES = {
+    head.ENGINE_HEAD: bytes.fromhex(head.EXP_TABLE_SHA256),
+    mlp.ENGINE_MLP: bytes.fromhex(head.EXP_TABLE_SHA256),
+    spans.ENGINE_SPANS: bytes.fromhex(spans.TABLES_SHA256),
+}
 """The constant tables each engine computes with: a chain's genesis names them."""
 ENGINES = tuple(TABLES_HASHES)
 """Every engine by name and version."""

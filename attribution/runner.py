@@ -8,10 +8,14 @@ from attribution.grouping import attribute as grouping
 from attribution.grouping.request import GroupRequest
 from attribution.head import attribute as head
 from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest
+from attribution.mlp import attribute as mlp
+from attribution.mlp.request import MlpAttributeRequest, MlpCertifyRequest
 from attribution.request import REQUEST, RESULT
+from attribution.spans import attribute as spans
+from attribution.spans.request import SpansRequest
 
 Materials = Mapping[bytes, bytes]
-Prepared: TypeAlias = head.Prepared | grouping.Prepared
+Prepared: TypeAlias = head.Prepared | grouping.Prepared | mlp.Prepared | spans.Prepared
 
 
 class NeedsFiles(Exception):
@@ -39,6 +43,26 @@ class Runner:
                 assert isinstance(model, head.Prepared), "kept under a model's name"
                 self._keep(key, model)
                 return head.compute(request, materials, model)
+            case MlpCertifyRequest():
+                return mlp.compute(request, materials)
+            case MlpAttributeRequest():
+                key = request.model.encode()
+                network = self._kept.pop(key, None)
+                if network is None:
+                    self._require(request.subject_hashes(), materials)
+                    network = mlp.prepare(request.model, materials)
+                assert isinstance(network, mlp.Prepared), "kept under a model's name"
+                self._keep(key, network)
+                return mlp.compute(request, materials, network)
+            case SpansRequest():
+                key = request.snapshot.encode()
+                corpus = self._kept.pop(key, None)
+                if corpus is None:
+                    self._require(request.subject_hashes(), materials)
+                    corpus = spans.prepare(request.snapshot, materials)
+                assert isinstance(corpus, spans.Prepared), "kept under a snapshot's name"
+                self._keep(key, corpus)
+                return spans.compute(request, materials, corpus)
             case GroupRequest():
                 key = b"group" + request.schema.id()
                 before = self._kept.pop(key, None)

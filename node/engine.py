@@ -200,6 +200,8 @@ class Engine:
         if self._must_sync or len(self._entries) >= MOST_UNSYNCED_ENTRIES:
             if not self.core.is_log_lost:  # what was lost must not look whole because it grew
                 self._wal.append(self._entries)
+                if any(isinstance(entry, Recovered) for entry in self._entries):  # whole again, also after a restart
+                    self._tree.note_log(self._wal.position)
             self._entries, self._must_sync = [], False  # after a failed append, nothing of this turn ever leaves
         outbox, self._outbox = self._outbox, []
         for peer, message in outbox:

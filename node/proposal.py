@@ -106,6 +106,10 @@ class BlockTree:
         """How far the log had come when a block became final last."""
         return self._state.log_position
 
+    def note_log(self, position: LogPosition) -> None:
+        """The log is whole up to here, though no block became final since it was not."""
+        self._state.note_log(position)
+
     def body(self, block_id: bytes) -> Block | None:
         """A block, final or not."""
         block = self._bodies.get(block_id)

@@ -152,6 +152,10 @@ class SpansRequest:
         """Names of the bytes that the computation reads."""
         return (*self.snapshot.records, *(answer.name for answer in self.answers))
 
+    def subject_hashes(self) -> tuple[bytes, ...]:
+        """Of these, what a runner may have kept prepared: the snapshot's."""
+        return self.snapshot.records
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:

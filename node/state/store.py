@@ -101,6 +101,10 @@ class StateStore:
         data = self._store.get(_LOG_KEY)
         return None if data is None else decode(LogPosition, data)
 
+    def note_log(self, position: LogPosition) -> None:
+        """Notes how far the log has come without a block."""
+        self._store.write({_LOG_KEY: encode(position)})
+
     def undo_heights(self) -> list[int]:
         """Heights whose undo records are kept: without a gap up to the tip, unless a batch was lost between others."""
         first, last = column_key(Column.UNDO, b""), column_key(Column.UNDO, b"\xff" * (HEIGHT_SIZE_BYTES + 1))

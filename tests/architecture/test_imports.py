@@ -61,7 +61,7 @@ OWNERS = {
     "nacl": ("node/primitives/crypto.py",),
     "aiohttp": ("node/api/server.py", "node/client.py"),
     "prometheus_client": ("node/api/metrics.py",),
-    "torch": ("attribution/head/fit.py",),
+    "torch": ("attribution/head/fit.py", "attribution/mlp/fit.py"),
     "sklearn": ("devnet/data.py",),
     "pydivsufsort": ("attribution/spans/sorting.py",),
     "ssl": ("node/app.py", "node/p2p/network.py"),
@@ -214,7 +214,13 @@ print(" ".join(sorted(new - sys.stdlib_module_names - {{"{package}"}})))
 
 @pytest.mark.parametrize(
     "module",
-    ["consensus", "consensus.simplex", "attribution.head.request", "attribution.record", "attribution.spans.tokens"],
+    [
+        "consensus",
+        "consensus.simplex",
+        "attribution.request",
+        "attribution.record",
+        "attribution.spans.tokens",
+    ],
 )
 def test_importing_a_leaf_loads_nothing_outside_the_standard_library(module: str) -> None:
     code = LOADED_BY.format(module=module, package=module.split(".", maxsplit=1)[0])

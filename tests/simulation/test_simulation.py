@@ -23,8 +23,9 @@ from tests.simulation.shrink import shrink
 
 CORE_CHUNKS = range(0, 500, 50)
 FULL_CHUNKS = range(0, 20, 5)
-FAILED_ONCE = (3860, 15959, 24179)
-"""A store that crashed before its first block; two in which a block was asked for again and again, for ever."""
+FAILED_ONCE = (3860, 15959, 24179, 34030)
+"""A store that crashed before its first block; two in which a block was asked for again and again, for ever; a
+validator that had recovered its log, restarted before the next final block, and took it to be lost again."""
 SMALL_SEEDS = [seed for seed in range(40) if len(draw_plan(seed, Profile.FULL).powers) == 4][:2]
 """Whose networks are quick to run."""
 
