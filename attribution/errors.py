@@ -45,6 +45,7 @@ class Reason(StrEnum):
     INVERSE_NOT_CERTIFIED = "inverse_not_certified", "The inverse is not close enough to the Hessian's inverse."
     NOT_CONVERGED = "not_converged", "Training did not reach weights or an inverse that certify."
     BOUND_EXCEEDED = "bound_exceeded", "A product of integers would not fit in 64 bits."
+    PATH_NOT_PROVEN = "path_not_proven", "The named way to multiply is not proven exact for these operands."
 
 
 class AttributionError(Exception):

@@ -207,7 +207,7 @@ def test_known_answers_hold_on_this_machine() -> None:
 )
 def test_machine_with_a_wrong_kernel_must_not_validate(kernel: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = getattr(exact, kernel)
-    monkeypatch.setattr(exact, kernel, lambda *operands: right(*operands) + 1)
+    monkeypatch.setattr(exact, kernel, lambda *operands, **named: right(*operands, **named) + 1)
     with pytest.raises(KernelError, match=f"^{name} differs from plain integers on this machine"):
         known_answer_test()
 
