@@ -299,6 +299,9 @@ def _numpy_parts(left: Integers, right: Integers, plan: Plan, _device: str) -> I
 
 def _join(parts: Int64, plan: Plan, bound: int, operands: str) -> Int64:
     """The product from its parts. Raises: AttributionError(BOUND_EXCEEDED)."""
+    if parts.shape[0] == plan.right_limbs == 1:
+        whole: Int64 = parts[0]
+        return whole
     n = parts.shape[2] // plan.right_limbs
     total: Int64 = np.zeros((parts.shape[1], n), dtype=np.int64)
     estimate = np.zeros(total.shape if bound > INT64_MAXIMUM else (0, 0))
