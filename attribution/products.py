@@ -110,7 +110,7 @@ class Costs:
 
 COSTS = {
     Backend.NUMPY: Costs(narrow=0.2, wide=0.5, entry=0.35, multiply=0.038),
-    Backend.TORCH: Costs(narrow=0.25, wide=0.5, entry=0.8, multiply=0.05, int8=(0.06, 0.003), int64=(2.7, 0.045)),
+    Backend.TORCH: Costs(narrow=0.25, wide=0.5, entry=0.8, multiply=0.05, int8=(0.06, 0.003), int64=(3.3, 0.062)),
     Backend.CUDA: Costs(narrow=0.02, wide=0.05, entry=0.01, multiply=0.0005, int8=(0.01, 0.0001)),
 }
 
@@ -132,7 +132,7 @@ def product(left: Integers, right: Integers, *, backend: Backend = Backend.NUMPY
     plan = next((each for each in plans if path in (None, each.path)), None)
     if plan is None:
         raise AttributionError(Reason.PATH_NOT_PROVEN, f"{path} for {left.shape} by {right.shape} on {backend}")
-    return _join(_parts(left, right, plan, backend), plan, bound, f"{left.shape} by {right.shape}")
+    return _join(_parts(left, right, plan, backend), shape[2], plan, bound, f"{left.shape} by {right.shape}")
 
 
 @lru_cache(maxsize=1024)
@@ -271,7 +271,10 @@ def _digit_bits(bound: int, limbs: int) -> int:
 
 
 def _parts(left: Integers, right: Integers, plan: Plan, backend: Backend) -> Int64:
-    """Products of each left digit with all right digits side by side. Shapes: (left digits, m, right digits · n)."""
+    """Products of each left digit with all right digits side by side. Shapes: (left digits, m, right digits · n).
+
+    int8 products come joined: (1, m, n).
+    """
     digits = [right] if plan.right_limbs == 1 else split(right.astype(np.int64), plan.right_bits, plan.right_limbs)
     stacked = np.hstack(digits)
     multiply: Callable[[Integers, Integers, Plan, str], Int64] = _numpy_parts
@@ -297,12 +300,11 @@ def _numpy_parts(left: Integers, right: Integers, plan: Plan, _device: str) -> I
     return parts
 
 
-def _join(parts: Int64, plan: Plan, bound: int, operands: str) -> Int64:
+def _join(parts: Int64, n: int, plan: Plan, bound: int, operands: str) -> Int64:
     """The product from its parts. Raises: AttributionError(BOUND_EXCEEDED)."""
-    if parts.shape[0] == plan.right_limbs == 1:
+    if parts.shape[::2] == (1, n):
         whole: Int64 = parts[0]
         return whole
-    n = parts.shape[2] // plan.right_limbs
     total: Int64 = np.zeros((parts.shape[1], n), dtype=np.int64)
     estimate = np.zeros(total.shape if bound > INT64_MAXIMUM else (0, 0))
     for i, row in enumerate(parts):

@@ -15,7 +15,7 @@ import torch
 from attribution.errors import KernelError
 from attribution.products import Int64, Integers, Path, Plan, padded, row_blocks, split
 
-_INT8_BLOCK_ROWS = 1 << 14
+_INT8_BLOCK_ROWS = 1 << 12
 
 
 def has_cuda() -> bool:
@@ -26,6 +26,8 @@ def has_cuda() -> bool:
 def torch_parts(left: Integers, right: Integers, plan: Plan, device: str) -> Int64:
     """Products of each digit of `left` with `right`, as planned. Shapes: (m, k), (k, c) -> (left digits, m, c).
 
+    int8 products come joined: (1, m, c / right digits).
+
     Raises: KernelError when the device is not there.
     """
     if device == "cuda" and not has_cuda():
@@ -33,7 +35,7 @@ def torch_parts(left: Integers, right: Integers, plan: Plan, device: str) -> Int
     with torch.inference_mode():
         match plan.path:
             case Path.INT8:
-                parts = _int8_parts(left, right, device)
+                parts = _int8_product(left, right, plan, device)
             case Path.INT64:
                 parts = _int64_parts(left, right)
             case _:
@@ -55,18 +57,24 @@ def _float_parts(left: Integers, right: Integers, plan: Plan, device: str) -> to
     return parts
 
 
-def _int8_parts(left: Integers, right: Integers, device: str) -> torch.Tensor:
+def _int8_product(left: Integers, right: Integers, plan: Plan, device: str) -> torch.Tensor:
+    """The digits' products, joined while their block is in the processor's cache. Shapes: (1, m, right columns / digits)."""
     rows, columns = left.shape[0], right.shape[1]
+    n = columns // plan.right_limbs
     filled = np.zeros((right.shape[0], padded(columns)), dtype=np.int8)
     filled[:, :columns] = right
     carrier = torch.from_numpy(filled).to(device)
-    parts = torch.empty((1, rows, columns), dtype=torch.int64)
+    product = torch.empty((1, rows, n), dtype=torch.int64)
     for start in range(0, rows, _INT8_BLOCK_ROWS):
         # A last block of a few rows would be less than CUDA takes: it begins earlier and repeats some.
         first = max(0, min(start, rows - _INT8_BLOCK_ROWS))
         block = slice(first, first + _INT8_BLOCK_ROWS)
-        parts[0, block] = torch._int_mm(_tensor(left[block]).to(device), carrier)[:, :columns].long().cpu()
-    return parts
+        parts = torch._int_mm(_tensor(left[block]).to(device), carrier)
+        total = parts[:, :n].long()
+        for digit in range(1, plan.right_limbs):  # int32 shifted by at most 18 bits
+            total += parts[:, digit * n : (digit + 1) * n].long() << digit * plan.right_bits
+        product[0, block] = total.cpu()
+    return product
 
 
 def _int64_parts(left: Integers, right: Integers) -> torch.Tensor:

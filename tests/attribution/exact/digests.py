@@ -21,13 +21,13 @@ from attribution.projections import signs
 from tests.attribution.backends import used
 
 PRODUCTS = {
-    "int8 store, one query of 17 bits": (np.int8, (20_011, 512, 1), 7, 16),
-    "int8 store, ten queries of 6 bits": (np.int8, (9_001, 768, 10), 7, 5),
-    "int16 store, ten queries of 20 bits": (np.int16, (5_003, 512, 10), 15, 20),
-    "square, 15 by 20 bits": (np.int64, (517, 519, 523), 15, 20),
-    "blocks of the inner dimension": (np.int64, (37, 9_000, 41), 18, 18),
-    "limbs on the right": (np.int16, (3_001, 257, 16), 15, 37),
-    "limbs on both sides": (np.int64, (200, 300, 90), 27, 27),
+    "int8 store, one query of 17 bits": (np.int8, (17_001, 96, 1), 7, 16),
+    "int8 store, ten queries of 6 bits": (np.int8, (2_003, 768, 10), 7, 5),
+    "int16 store, ten queries of 20 bits": (np.int16, (1_501, 512, 10), 15, 20),
+    "square, 15 by 20 bits": (np.int64, (259, 261, 263), 15, 20),
+    "blocks of the inner dimension": (np.int64, (19, 9_000, 23), 18, 18),
+    "limbs on the right": (np.int16, (1_021, 257, 16), 15, 37),
+    "limbs on both sides": (np.int64, (130, 200, 90), 27, 27),
     "entries wider than the sums": (np.int64, (3, 16, 3), 45, 46),
 }
 """Type of the left operand, shape (m, k, n), bits of the entries."""
