@@ -58,7 +58,7 @@ def _float_parts(left: Integers, right: Integers, plan: Plan, device: str) -> to
 
 
 def _int8_product(left: Integers, right: Integers, plan: Plan, device: str) -> torch.Tensor:
-    """The digits' products, joined while their block is in the processor's cache. Shapes: (1, m, right columns / digits)."""
+    """The digits' products, joined while their block is in the cache. Shapes: (1, m, right columns / digits)."""
     rows, columns = left.shape[0], right.shape[1]
     n = columns // plan.right_limbs
     filled = np.zeros((right.shape[0], padded(columns)), dtype=np.int8)
