@@ -100,6 +100,7 @@ def test_a_path_that_is_not_proven_is_refused() -> None:
 
 
 def test_the_proof_ends_where_its_bound_does() -> None:
+    assert PRODUCT_BOUND == (1 << 53) >> 3
     for over, expected in ((0, Path.FLOAT64), (1, None)):
         bounds = (1 << 20, (PRODUCT_BOUND >> 28) + over)
         names = {plan.path for plan in proven_plans((4, 256, 4), bounds, 8, Backend.NUMPY)}
