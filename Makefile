@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim mutants figures explore crash chaos format clean
+.PHONY: help devnet test check bench sim mutants figures explore crash chaos determinism determinism-arm64 bench-exact format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -19,6 +19,11 @@ help:
 	@echo "make explore           every reachable state of one view, every Twins scenario, mutants (ARGS=mutants: only these)"
 	@echo "make crash             kills a real node at every persist point, then cuts its power there (ARGS=--help)"
 	@echo "make chaos             real nodes killed, cut off and slowed down under load, and judged (ARGS=--help)"
+	@echo "make determinism       every engine's golden digests under the kernels, threads and back ends of other machines"
+	@echo "make determinism-arm64 the same digests on aarch64, emulated (downloads Debian's packages into build/)"
+	@echo "make bench-exact       how quick each path of an exact product is (ARGS=--share=10: on a tenth of the rows)"
+	@echo "make format            ruff's fixes and its layout"
+	@echo "make clean             takes away what the targets made, but not the devnet's homes"
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or later, or say PYTHON=..."; exit 1; }
@@ -60,6 +65,15 @@ explore: $(STAMP)
 
 crash: $(STAMP)
 	$(BIN)/python -m tests.crash $(ARGS)
+
+determinism: $(STAMP)
+	@$(BIN)/python -m tests.attribution.determinism $(ARGS)
+
+determinism-arm64: $(STAMP)
+	@$(BIN)/python -m tests.attribution.arm64 $(ARGS)
+
+bench-exact: $(STAMP)
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m tests.attribution.exact_figures $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     SCALE_NOT_CERTIFIED = "scale_not_certified", "A checkpoint's scale is not the one that its records fix."
     PARAMETER_OUT_OF_RANGE = "parameter_out_of_range", "A weight of a network is too large for its fixed point."
     ACTIVATION_OUT_OF_RANGE = "activation_out_of_range", "With these weights a sum of a layer could leave its bound."
+    PATH_NOT_PROVEN = "path_not_proven", "The named way to multiply is not proven exact for these operands."
 
 
 class AttributionError(Exception):

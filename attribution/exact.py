@@ -1,16 +1,14 @@
 """Exact integer kernels: the same bits on every machine, at floating-point speed.
 
-The idea: a float64 product of integers is exact, in any order of summation and with any BLAS, as long as no partial
-sum passes 2**53. So `matmul` proves its bound on the operands at hand before it runs, splits an operand into limbs
-when the bound fails, recombines in int64 after checking that too, and otherwise refuses. Nothing wraps silently.
+Matrix products are those of `products`: a path proven exact for the operands at hand, else a refusal. Nothing wraps
+silently.
 
 Never here: BLAS on non-integers, libm, `numpy.linalg`, float sums. `ratio_to_root` estimates with correctly rounded
 operations (conversion, product, quotient, root) and decides by integers wherever the estimate could be wrong.
 
 Each fast form has a plain Python-integer `_reference` beside it, and `known_answer_test` compares them on this machine.
 
-Sources: balanced limb splitting after Ozaki et al., "Error-free transformations of matrix multiplication", 2012,
-section 3; estimate, then decide exactly: Shewchuk, "Adaptive precision floating-point arithmetic", 1997, section 1.
+Source: estimate, then decide exactly: Shewchuk, "Adaptive precision floating-point arithmetic", 1997, section 1.
 """
 
 import hashlib
@@ -18,28 +16,59 @@ import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from attribution.errors import AttributionError, KernelError, Reason
 from attribution.head.request import EXP_TABLE_SHA256
+from attribution.products import (
+    INT64_MAXIMUM,
+    PRODUCT_BOUND,
+    Backend,
+    Int64,
+    Integers,
+    Path,
+    magnitude,
+    paths,
+    product,
+)
 
-Integers: TypeAlias = npt.NDArray[np.integer[Any]]
-Int64: TypeAlias = npt.NDArray[np.int64]
+__all__ = [
+    "EXPONENTIAL_BITS",
+    "EXPONENT_BITS",
+    "EXP_TABLE_SHA256",
+    "INT64_MAXIMUM",
+    "PRODUCT_BOUND",
+    "Int64",
+    "Integers",
+    "Matrix",
+    "divide_half_up",
+    "divide_half_up_reference",
+    "exp_negative",
+    "exp_negative_reference",
+    "exp_table",
+    "floor_log2",
+    "isqrt",
+    "known_answer_test",
+    "magnitude",
+    "matmul",
+    "matmul_reference",
+    "ratio_to_root",
+    "ratio_to_root_reference",
+    "shift_half_even",
+    "shift_half_even_reference",
+    "top",
+    "top_reference",
+]
+
 Matrix: TypeAlias = Sequence[Sequence[int]]
-
-PRODUCT_BOUND = 1 << 50
-"""Largest proven sum of one float64 product: 2**53 less three bits for kernels that add inputs first."""
-INT64_MAXIMUM = (1 << 63) - 1
 
 EXPONENT_BITS = 30
 """Fraction bits of the argument of `exp_negative`."""
 EXPONENTIAL_BITS = 34
 """Fraction bits of the value of `exp_negative`, whose error is below 2**-32."""
 
-_BLOCK = 4096
 _COARSE_BITS = 24
 """One coarse entry per 2**-6 of the argument, up to 32."""
 _FINE_BITS = 12
@@ -50,38 +79,20 @@ _UNDECIDED_DISTANCE = 2.0**-20
 _SMALLEST_ESTIMATED_ROOT = 2.0**32
 
 
-def matmul(left: Integers, right: Integers) -> Int64:
-    """Exact matrix product, whatever the operands' size.
+def matmul(left: Integers, right: Integers, *, backend: Backend = Backend.NUMPY) -> Int64:
+    """Exact matrix product, whatever the operands' size; a large store belongs on the left and is read once.
 
     Shapes: left (m, k), right (k, n) -> (m, n).
-    Raises: AttributionError(BOUND_EXCEEDED) when a sum may not fit in 64 bits: never while
-        k · max|left| · max|right| <= 2**61.
+    Raises: AttributionError(BOUND_EXCEEDED) when an entry does not fit in 64 bits: never while
+        k · max|left| · max|right| < 2**63.
     """
-    inner = left.shape[1]
-    left_bound, right_bound = magnitude(left), magnitude(right)
-    if inner * left_bound * right_bound <= PRODUCT_BOUND:
-        return _float_product(left, right)
-    assert inner <= PRODUCT_BOUND
-    if left_bound >= right_bound:
-        shift = left_bound.bit_length() // 2
-        high, low = matmul(left >> shift, right), matmul(left & ((1 << shift) - 1), right)
-    else:
-        shift = right_bound.bit_length() // 2
-        high, low = matmul(left, right >> shift), matmul(left, right & ((1 << shift) - 1))
-    if magnitude(high) > (INT64_MAXIMUM - magnitude(low)) >> shift:
-        raise AttributionError(Reason.BOUND_EXCEEDED, f"{left.shape} by {right.shape}")
-    return (high << shift) + low
+    return product(left, right, backend=backend)
 
 
 def matmul_reference(left: Matrix, right: Matrix) -> list[list[int]]:
     """`matmul` in plain integers."""
     columns = list(zip(*right, strict=True))
     return [[sum(a * b for a, b in zip(row, column, strict=True)) for column in columns] for row in left]
-
-
-def magnitude(array: Integers) -> int:
-    """Largest absolute value."""
-    return max(int(array.max()), -int(array.min())) if array.size else 0
 
 
 def shift_half_even(array: Int64, bits: int) -> Int64:
@@ -123,6 +134,37 @@ def isqrt(array: Int64) -> Int64:
     root -= root * root > array
     root += (root + 1) * (root + 1) <= array
     return root
+
+
+def floor_log2(array: Int64) -> Int64:
+    """Floor of the binary logarithm, for values from 1; the plain form is `int.bit_length() - 1`.
+
+    The exponent of a float64 is read, not computed: conversion may round up to the next power of two, never past it.
+    """
+    assert array.size == 0 or int(array.min()) >= 1
+    exponent = np.minimum(np.frexp(array.astype(np.float64))[1].astype(np.int64) - 1, 62)
+    return exponent - ((np.int64(1) << exponent) > array)
+
+
+def top(values: Int64, count: int, ties: Integers) -> Int64:
+    """Places of the `count` largest values, largest first; of equal values the lower tie comes first.
+
+    Shapes: values (n,), ties (n,), all different where values are equal -> (min(count, n),).
+    """
+    assert values.shape == ties.shape
+    assert count >= 0
+    places = np.arange(len(values))
+    if 0 < count < len(values):
+        # Whatever is below the last place's value cannot be among them; the rest is sorted in full.
+        places = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
+    # ~v is -v - 1, which does not overflow.
+    order: Int64 = places[np.lexsort((ties[places], ~values[places]))][:count].astype(np.int64)
+    return order
+
+
+def top_reference(values: Sequence[int], count: int, ties: Sequence[int]) -> list[int]:
+    """`top` of plain integers."""
+    return sorted(range(len(values)), key=lambda place: (-values[place], ties[place]))[:count]
 
 
 def ratio_to_root(numerator: Int64, left: Int64, right: Int64, scale: int) -> Int64:
@@ -210,19 +252,19 @@ def exp_negative_reference(argument: int) -> int:
     return value - ((value * rest) >> EXPONENTIAL_BITS)
 
 
-def known_answer_test() -> None:
+def known_answer_test(backend: Backend = Backend.NUMPY) -> None:
     """Compare the fast kernels with plain integers on this machine; a node calls it before it validates.
+
+    Every path of a product that the back end may choose is compared, whether or not it is the quickest.
 
     Raises: KernelError.
     """
-    # Sizes at and around the blocks of BLAS kernels; operands of 15 to 37 bits, so that limbs are used too.
-    for rows, inner, columns, bits in ((5, 31, 2, 37), (67, 257, 33, 24), (130, 512, 64, 30)):
-        left, right = _sample(rows * inner, 15, 1).reshape(rows, inner), _sample(inner * columns, bits, 2)
-        right = right.reshape(inner, columns)
-        # numpy's own integer product calls no BLAS.
-        _expect("matmul", np.array_equal(matmul(left, right), left @ right))
+    _product_test(backend)
     small, large = _sample(35, 20, 3).reshape(5, 7), _sample(21, 36, 4).reshape(7, 3)
-    _expect("small matmul", matmul(small, large).tolist() == matmul_reference(small.tolist(), large.tolist()))
+    _expect(
+        "small matmul",
+        matmul(small, large, backend=backend).tolist() == matmul_reference(small.tolist(), large.tolist()),
+    )
     values = np.abs(_sample(256, 62, 5))
     _expect("isqrt", isqrt(values).tolist() == [math.isqrt(value) for value in values.tolist()])
     arguments = np.abs(_sample(256, 35, 6))
@@ -233,18 +275,47 @@ def known_answer_test() -> None:
         for i in range(8)
     ]
     _expect("ratio", ratio_to_root(numerator, left, right, 1000).tolist() == expected)
+    values = np.abs(_sample(64, 62, 7)) + 1 >> np.arange(64) % 62
+    values = np.maximum(values, 1)
+    _expect("log2", floor_log2(values).tolist() == [value.bit_length() - 1 for value in values.tolist()])
+    values, ties = _sample(256, 4, 8), np.arange(256)[::-1]
+    _expect("top", top(values, 40, ties).tolist() == top_reference(values.tolist(), 40, ties.tolist()))
 
 
-def _float_product(left: Integers, right: Integers) -> Int64:
-    """Product of operands whose bound is proven, in blocks so that no large operand is copied to float64 whole."""
-    product = np.zeros((left.shape[0], right.shape[1]), dtype=np.int64)
-    for first in range(0, left.shape[1], _BLOCK):
-        inner = slice(first, first + _BLOCK)
-        right_carrier = right[inner].astype(np.float64)
-        for start in range(0, left.shape[0], _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            product[rows] += (left[rows, inner].astype(np.float64) @ right_carrier).astype(np.int64)
-    return product
+def _product_test(backend: Backend) -> None:
+    # Sizes at and around the blocks of BLAS kernels; operands of 15 to 37 bits, so that limbs are used too.
+    tested: set[Path] = set()
+    for rows, inner, columns, left_bits, bits in (
+        (5, 31, 2, 15, 37),
+        (67, 257, 33, 15, 24),
+        (130, 512, 64, 15, 30),
+        (33, 2000, 7, 20, 20),
+        (19, 300, 3, 30, 22),
+    ):
+        left, right = _sample(rows * inner, left_bits, 1).reshape(rows, inner), _sample(inner * columns, bits, 2)
+        right = right.reshape(inner, columns)
+        # numpy's own integer product calls no BLAS.
+        _expect("matmul", np.array_equal(matmul(left, right, backend=backend), left @ right))
+        tested |= _expect_paths(left, right, backend)
+    # Extreme entries, of equal signs in long runs: what saturates, saturates here.
+    store = np.where(_sample(70 * 512, 1, 9) < 0, -128, 127).astype(np.int8).reshape(70, 512)
+    store[:8], store[8:16], store[16:24, ::2], store[24:32, 1::2] = 127, -128, 127, -128
+    for columns, bits in ((1, 6), (1, 17), (9, 17)):
+        query = np.full((512, columns), (1 << bits) - 1)
+        query[:, 1::2] *= -1
+        tested |= _expect_paths(store, query, backend)
+        query[::2] *= -1
+        tested |= _expect_paths(store, query, backend)
+    _expect("set of paths", tested == set(paths(backend)))
+
+
+def _expect_paths(left: Integers, right: Integers, backend: Backend) -> set[Path]:
+    expected = left.astype(np.int64) @ right
+    proven = set(paths(backend, left, right))
+    for path in sorted(proven):
+        is_equal = np.array_equal(product(left, right, backend=backend, path=path), expected)
+        _expect(f"{backend} product by {path}", is_equal)
+    return proven
 
 
 def _sample(count: int, bits: int, seed: int) -> Int64:

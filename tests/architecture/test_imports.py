@@ -61,7 +61,7 @@ OWNERS = {
     "nacl": ("node/primitives/crypto.py",),
     "aiohttp": ("node/api/server.py", "node/client.py"),
     "prometheus_client": ("node/api/metrics.py",),
-    "torch": ("attribution/head/fit.py", "attribution/mlp/fit.py"),
+    "torch": ("attribution/head/fit.py", "attribution/mlp/fit.py", "attribution/products_torch.py"),
     "sklearn": ("devnet/data.py",),
     "pydivsufsort": ("attribution/spans/sorting.py",),
     "ssl": ("node/app.py", "node/p2p/network.py"),

@@ -20,6 +20,7 @@ from attribution.exact import (
     exp_negative,
     exp_negative_reference,
     exp_table,
+    floor_log2,
     isqrt,
     known_answer_test,
     magnitude,
@@ -29,6 +30,8 @@ from attribution.exact import (
     ratio_to_root_reference,
     shift_half_even,
     shift_half_even_reference,
+    top,
+    top_reference,
 )
 
 SEEDS = [1, 2, 3]
@@ -138,6 +141,24 @@ def test_root_is_exact_next_to_squares(root: int, offset: int) -> None:
     assert isqrt(np.array([value])).tolist() == [math.isqrt(value)]
 
 
+@given(bits=st.integers(0, 62), offset=st.integers(-2, 2), other=st.integers(1, INT64_MAXIMUM))
+def test_logarithm_is_exact_next_to_powers_of_two(bits: int, offset: int, other: int) -> None:
+    values = [max(1, (1 << bits) + offset), other, INT64_MAXIMUM]
+    assert floor_log2(np.array(values)).tolist() == [value.bit_length() - 1 for value in values]
+
+
+@given(values=st.lists(st.integers(-3, 3), max_size=30), count=st.integers(0, 40), seed=st.integers(0, 99))
+def test_top_equals_plain_integers_and_breaks_ties_by_their_key(values: list[int], count: int, seed: int) -> None:
+    ties = random.Random(seed).sample(range(1000), len(values))
+    places = top(np.array(values, dtype=np.int64), count, np.array(ties, dtype=np.int64))
+    assert places.tolist() == top_reference(values, count, ties)
+
+
+def test_top_orders_the_extreme_integers() -> None:
+    values = np.array([-INT64_MAXIMUM - 1, INT64_MAXIMUM, 0, -INT64_MAXIMUM - 1])
+    assert top(values, 4, np.array([3, 2, 1, 0])).tolist() == [1, 2, 3, 0]
+
+
 forms = st.one_of(st.integers(0, 1 << 20), st.integers(0, (1 << 63) - 1))
 
 
@@ -203,11 +224,19 @@ def test_known_answers_hold_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "name"), [("matmul", "matmul"), ("isqrt", "isqrt"), ("exp_negative", "exp"), ("ratio_to_root", "ratio")]
+    ("kernel", "name"),
+    [
+        ("matmul", "matmul"),
+        ("isqrt", "isqrt"),
+        ("exp_negative", "exp"),
+        ("ratio_to_root", "ratio"),
+        ("floor_log2", "log2"),
+        ("top", "top"),
+    ],
 )
 def test_machine_with_a_wrong_kernel_must_not_validate(kernel: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = getattr(exact, kernel)
-    monkeypatch.setattr(exact, kernel, lambda *operands: right(*operands) + 1)
+    monkeypatch.setattr(exact, kernel, lambda *operands, **named: right(*operands, **named) + 1)
     with pytest.raises(KernelError, match=f"^{name} differs from plain integers on this machine"):
         known_answer_test()
 
