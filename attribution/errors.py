@@ -56,6 +56,8 @@ class Reason(StrEnum):
     TEXT_NOT_UTF8 = "text_not_utf8", "The text is not valid UTF-8."
     TEXT_EMPTY = "text_empty", "The text holds no word."
     TEXT_TOO_LONG = "text_too_long", "The text is longer than one record may be."
+    INDEX_MALFORMED = "index_malformed", "A number of the index is outside its range."
+    EMBEDDINGS_MALFORMED = "embeddings_malformed", "The embeddings' bytes are not of the size the index fixes."
 
 
 class AttributionError(Exception):
