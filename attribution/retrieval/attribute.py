@@ -65,23 +65,21 @@ def prepare(index: Index, materials: Materials) -> Prepared:
     """What every question to an index needs. Raises: AttributionError."""
     embeddings = _read(materials, index.embeddings, index.embeddings_size_bytes, Reason.EMBEDDINGS_MALFORMED)
     table = embeddings.reshape(-1, index.dimensions)
-    ids = np.array(sorted(range(len(index.records)), key=lambda i: (index.records[i], i)), dtype=np.int64)
-    by_id = np.ascontiguousarray(table[ids])
-    # First places in the order of ids, so that the number of an embedding ranks ties.
-    rows = by_id.view(np.dtype((np.void, index.dimensions))).ravel()
-    _, firsts, groups = np.unique(rows, return_index=True, return_inverse=True)
-    rank = np.empty(len(firsts), dtype=np.int64)
-    rank[np.argsort(firsts, kind="stable")] = np.arange(len(firsts))
-    group_of = rank[groups]
-    order = np.argsort(group_of, kind="stable")
+    # A stable sort: equal ids stay in the order of the records.
+    ids = sorted(range(len(index.records)), key=index.records.__getitem__)
+    # By content hash, because a million rows as keys would be held a second time.
+    numbers: dict[bytes, int] = {}
+    groups = [numbers.setdefault(content_hash(table[position].tobytes()), len(numbers)) for position in ids]
+    group_of, by_id = np.array(groups, dtype=np.int64), np.array(ids, dtype=np.int64)
+    order = by_id[np.argsort(group_of, kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(group_of))]).astype(np.int64)
-    chosen = np.sort(firsts)
-    squares = [_largest_square(by_id[start : start + _BLOCK_ROWS]) for start in range(0, len(by_id), _BLOCK_ROWS)]
+    named = order[starts[:-1]]
+    squares = [_largest_square(table[start : start + _BLOCK_ROWS]) for start in range(0, len(table), _BLOCK_ROWS)]
     return Prepared(
         index=index,
-        embeddings=by_id[chosen],
-        named=ids[chosen],
-        order=ids[order],
+        embeddings=table[named],
+        named=named,
+        order=order,
         starts=starts,
         largest_square=max(squares),
     )
