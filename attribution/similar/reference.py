@@ -120,14 +120,19 @@ def jaccard(left: set[int], right: set[int]) -> int:
     return 1000 * len(left & right) // len(left | right)
 
 
+def buckets(hashes: set[int], numbers: list[int]) -> list[tuple[int, ...]]:
+    """The 32 bands, and the anchors in increasing order."""
+    bands = [(band, *numbers[4 * band : 4 * band + 4]) for band in range(32)]
+    return bands + [(32, x) for x in sorted(hashes) if x % 8 == 0]
+
+
 @dataclass
 class Text:
     """An admitted text."""
 
     seniority: int
     hashes: set[int]
-    signature: list[int]
-    stands_in: list[bool]
+    stands_in: set[tuple[int, ...]]
     cluster: int
 
 
@@ -141,17 +146,25 @@ class TextReference:
     def admit(self, seniority: int, text: bytes) -> Verdict:
         """Verdict on the next text, which is kept unless it is a copy."""
         hashes = shingles(text, self.rule.tag)
-        numbers = signature(hashes, self.rule.tag)
-        near = [elder for elder in self.texts if any(self._shares(elder, numbers, band) for band in range(32))]
-        verdict = self._judge(seniority, hashes, near)
+        names = buckets(hashes, signature(hashes, self.rule.tag))
+        banded = [elder for elder in self.texts if elder.stands_in & set(names[:32])]
+        anchored = [elder for elder in self.texts if elder.stands_in & set(names[32:])]
+        anchored.sort(key=lambda elder: (-len(elder.stands_in & set(names[32:])), elder.seniority))
+        verdict = self._judge(seniority, hashes, banded + anchored[:64])
+        has_room = {name for name in names if sum(name in elder.stands_in for elder in self.texts) < 16}
+        if verdict.kind is VerdictKind.NEW and self._is_crowded(names, has_room):
+            closest = min(self.texts, key=lambda elder: (-len(elder.stands_in & set(names)), elder.seniority))
+            similar = jaccard(closest.hashes, hashes)
+            found = {"cluster": closest.cluster, "original": closest.seniority, "similarity": similar}
+            verdict = Verdict(kind=VerdictKind.JOINS, **found)
         if verdict.kind is not VerdictKind.COPY:
-            has_room = [sum(self._shares(elder, numbers, band) for elder in self.texts) < 16 for band in range(32)]
-            self.texts.append(Text(seniority, hashes, numbers, has_room, verdict.cluster))
+            self.texts.append(Text(seniority, hashes, has_room, verdict.cluster))
         return verdict
 
-    def _shares(self, elder: Text, numbers: list[int], band: int) -> bool:
-        rows = slice(4 * band, 4 * band + 4)
-        return elder.stands_in[band] and elder.signature[rows] == numbers[rows]
+    def _is_crowded(self, names: list[tuple[int, ...]], has_room: set[tuple[int, ...]]) -> bool:
+        full_bands = [name for name in names[:32] if name not in has_room]
+        full_anchors = [name for name in names[32:] if name not in has_room]
+        return len(full_bands) > 16 or (len(names) >= 48 and 2 * len(full_anchors) > len(names) - 32)
 
     def _judge(self, seniority: int, hashes: set[int], near: list[Text]) -> Verdict:
         for elder in sorted(near, key=lambda elder: (-jaccard(elder.hashes, hashes), elder.seniority)):

@@ -12,10 +12,14 @@ SHA-256(tag | 0 | tokens joined by 0) modulo p = 2**61 - 1. A text is the set of
 Signature. For each of 128 permutations the smallest (a·x + b) mod p over the shingles, a from 1 and b from 0 to p - 1,
 drawn from SHA-256 of the tag in counter mode. Four in a row are a band: two texts that agree in a band are compared.
 
+Anchors. Every shingle whose hash is a multiple of 8. The permutations are public: who changes 32 chosen words of a long
+text changes every band, and it is a copy still. To lose all anchors he must change one word for every eight.
+
 Bounds: a product of two numbers below p is taken in halves of 31 bits; with b every sum is below 6·2**61 < 2**64.
 
 Source: Broder, "On the resemblance and containment of documents", 1997, sections 2 and 3; bands: Leskovec, Rajaraman
-and Ullman, Mining of Massive Datasets, section 3.4.
+and Ullman, Mining of Massive Datasets, section 3.4; hashes that are 0 modulo a number as a
+sample of a text: Manber, "Finding similar files in a large file system", 1994.
 """
 
 import hashlib
@@ -27,6 +31,7 @@ import numpy.typing as npt
 
 from attribution.errors import AttributionError, Reason
 from attribution.similar.request import (
+    ANCHOR_RATE,
     BAND_ROWS,
     BANDS,
     MAXIMUM_SHINGLES,
@@ -92,6 +97,13 @@ def bands(numbers: UInt64) -> tuple[bytes, ...]:
     data = numbers.astype(">u8").tobytes()
     size = 8 * BAND_ROWS
     return tuple(bytes([band]) + data[band * size : (band + 1) * size] for band in range(BANDS))
+
+
+def anchors(hashes: UInt64) -> tuple[bytes, ...]:
+    """The shingles that are buckets of their own: the number after the last band's, and the hash."""
+    return tuple(
+        bytes([BANDS]) + each.to_bytes(8, "big") for each in hashes[hashes % np.uint64(ANCHOR_RATE) == 0].tolist()
+    )
 
 
 def jaccard(left: UInt64, right: UInt64) -> int:

@@ -1,18 +1,22 @@
 """Clusters of texts, grown text by text in seniority order.
 
-    1 the buckets of its 32 bands propose elder texts; they are compared exactly, leaders and members alike
+    1 the buckets of its 32 bands propose elder texts, and the buckets of its anchors the 64 that share the most of
+      them; they are compared exactly, leaders and members alike
     2 a text with similarity at least `copy_permille` to one of them is a copy, of the most similar, then the eldest
     3 else it joins the cluster of the eldest leader among them with similarity at least `cluster_permille`
-    4 else it leads a new cluster, whose number is its seniority
+    4 else, if it is crowded, it joins the cluster of the text that shares the most buckets with it, then the eldest
+    5 else it leads a new cluster, whose number is its seniority
 
 **A bucket holds 16 texts, the eldest.** A thousand texts that agree in one band cost no more than 16, and nobody can
 push an elder text out of a bucket. The price: a text that came after 16 others with the same four minima in a band is
-not found through that band, only through its others. A band is free to an honest text unless it shares boilerplate
-with 16 elders. To hide a text from all its later copies somebody must have filled all 32 of its buckets before it came,
-with admitted texts that are no copies of each other: at least 16 of them, each with a bond and past the reviewers.
+not found through that band, only through its other buckets. **A text is crowded** if more than half of its bands are
+full, or more than half of its anchors where it has at least 16: somebody could hide its later copies by filling
+buckets beforehand, so it leads nothing. An honest text is crowded if more than half of it stands in 16 elder texts.
+So every text that leads stands in half of its buckets, and to change all of these a copy must change one word for
+every sixteen, which leaves a similarity near .68.
 
 What bands miss by chance: two texts of similarity .8 agree in some band with probability .9999, of .5 with .87, of .3
-with .23. So copies are found, and at the edge of a cluster one in four is.
+with .23. Anchors propose nearly every pair with a hundred shingles in common that is above .3.
 
 Removal (an erasure). The text's shingles and places in buckets are forgotten; nobody moves up into a freed place, it
 is there for the next who comes. When a leader goes, the eldest member leads from then on, under the same number and
@@ -23,6 +27,7 @@ State: one `TextEntry` per admitted text. `load` of them is the same index; `cut
 
 import hashlib
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -30,8 +35,18 @@ from typing import TypeVar
 import numpy as np
 
 from attribution.errors import AttributionError, Reason
-from attribution.similar.request import BANDS, BUCKET_RECORDS, SAME, TextRule, Verdict, VerdictKind, text_work
-from attribution.similar.shingles import UInt64, bands, jaccard, shingles, signature
+from attribution.similar.request import (
+    ANCHOR_TEXTS,
+    BANDS,
+    BUCKET_RECORDS,
+    CROWD_ANCHORS,
+    SAME,
+    TextRule,
+    Verdict,
+    VerdictKind,
+    text_work,
+)
+from attribution.similar.shingles import UInt64, anchors, bands, jaccard, shingles, signature
 
 Name = TypeVar("Name", int, bytes)
 
@@ -46,21 +61,22 @@ class TextEntry:
     """Of the text."""
     cluster: int
     """Number of its cluster."""
-    places: int
-    """Bit b is set where it stands in the bucket of its band b."""
+    places: bytes
+    """Bit b, from the highest of the first byte on, is set where it stands in its bucket b: bands, then anchors."""
     hashes: bytes
     """Its shingles, increasing, 8 bytes each, big-endian."""
 
     def encode(self) -> bytes:
-        """seniority u64 | cluster u64 | places u32 | hashes."""
-        head = self.seniority.to_bytes(8, "big") + self.cluster.to_bytes(8, "big") + self.places.to_bytes(4, "big")
-        return head + self.hashes
+        """seniority u64 | cluster u64 | size of places u16 | places | hashes."""
+        head = self.seniority.to_bytes(8, "big") + self.cluster.to_bytes(8, "big")
+        return head + len(self.places).to_bytes(2, "big") + self.places + self.hashes
 
     @staticmethod
     def decode(data: bytes) -> "TextEntry":
         """The inverse of `encode`."""
-        seniority, cluster, places = (int.from_bytes(data[a:b], "big") for a, b in ((0, 8), (8, 16), (16, 20)))
-        return TextEntry(seniority=seniority, cluster=cluster, places=places, hashes=data[20:])
+        seniority, cluster, size = (int.from_bytes(data[a:b], "big") for a, b in ((0, 8), (8, 16), (16, 18)))
+        places, hashes = data[18 : 18 + size], data[18 + size :]
+        return TextEntry(seniority=seniority, cluster=cluster, places=places, hashes=hashes)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,8 +85,9 @@ class _Text:
 
     cluster: int
     hashes: UInt64
-    bands: tuple[bytes, ...]
-    places: int
+    buckets: tuple[bytes, ...]
+    """Those that it stands in."""
+    places: bytes
 
 
 class TextClusters:
@@ -112,18 +129,16 @@ class TextClusters:
         Raises: AttributionError(TEXT_NOT_UTF8 | TEXT_EMPTY | TEXT_TOO_LONG | OUT_OF_ORDER).
         """
         hashes = shingles(text, self.rule.tag)
-        return self._judge(seniority, hashes, bands(signature(hashes, self.rule.tag)))
+        return self._judge(seniority, hashes, self._names(hashes))
 
     def admit(self, seniority: int, text: bytes) -> Verdict:
         """Verdict on a text that comes next; it is kept unless it is a copy. Raises: as `propose`."""
         hashes = shingles(text, self.rule.tag)
-        names = bands(signature(hashes, self.rule.tag))
+        names = self._names(hashes)
         verdict = self._judge(seniority, hashes, names)
         if verdict.kind is not VerdictKind.COPY:
-            places = 0
-            for band, name in enumerate(names):
-                places |= (len(self._buckets.get(name, ())) < BUCKET_RECORDS) << band
-            self._put(seniority, _Text(cluster=verdict.cluster, hashes=hashes, bands=names, places=places))
+            places = np.packbits([not self._is_full(name) for name in names]).tobytes()
+            self._put(seniority, verdict.cluster, hashes, names, places)
         self.newest = seniority
         return verdict
 
@@ -167,9 +182,7 @@ class TextClusters:
         assert not self._texts
         for entry in entries:
             hashes = np.frombuffer(entry.hashes, dtype=_HASH).astype(np.uint64)
-            names = bands(signature(hashes, self.rule.tag))
-            text = _Text(cluster=entry.cluster, hashes=hashes, bands=names, places=entry.places)
-            self._put(entry.seniority, text)
+            self._put(entry.seniority, entry.cluster, hashes, self._names(hashes), entry.places)
             self.newest = entry.seniority
         self._cut_limit = self.newest
 
@@ -178,8 +191,11 @@ class TextClusters:
         return hashlib.sha256(b"".join(entry.encode() for entry in self.entries())).digest()
 
     def candidates(self, names: Sequence[bytes]) -> list[int]:
-        """Seniorities of the texts that share a bucket, the eldest first: at most 32 times 16."""
-        return sorted({seniority for name in names for seniority in self._buckets.get(name, ())})
+        """Seniorities of the texts that the buckets propose, the eldest first: at most 32 times 16, and 64."""
+        banded = {seniority for name in names[:BANDS] for seniority in self._buckets.get(name, ())}
+        shared = self._shared(names[BANDS:])
+        anchored = sorted(shared, key=lambda elder: (-shared[elder], elder))[:ANCHOR_TEXTS]
+        return sorted(banded.union(anchored))
 
     def _judge(self, seniority: int, hashes: UInt64, names: Sequence[bytes]) -> Verdict:
         if seniority <= self.newest:
@@ -201,24 +217,43 @@ class TextClusters:
         if joined:
             leader = min(joined, key=lambda elder: self._texts[elder].cluster)
             return self._verdict(VerdictKind.JOINS, leader, similar[leader])
+        if self._is_crowded(names):
+            shared = self._shared(names)
+            closest = min(shared, key=lambda elder: (-shared[elder], elder))
+            return self._verdict(VerdictKind.JOINS, closest, jaccard(hashes, self._texts[closest].hashes))
         return Verdict(kind=VerdictKind.NEW, cluster=seniority)
 
     def _verdict(self, kind: VerdictKind, original: int, similarity: int) -> Verdict:
         return Verdict(kind=kind, cluster=self._texts[original].cluster, original=original, similarity=similarity)
 
-    def _put(self, seniority: int, text: _Text) -> None:
-        self._texts[seniority] = text
-        insort(self._members.setdefault(text.cluster, []), seniority)
-        for band in range(BANDS):
-            if text.places >> band & 1:
-                self._buckets.setdefault(text.bands[band], []).append(seniority)
+    def _names(self, hashes: UInt64) -> tuple[bytes, ...]:
+        return bands(signature(hashes, self.rule.tag)) + anchors(hashes)
+
+    def _shared(self, names: Sequence[bytes]) -> Counter[int]:
+        return Counter(seniority for name in names for seniority in self._buckets.get(name, ()))
+
+    def _is_full(self, name: bytes) -> bool:
+        return len(self._buckets.get(name, ())) >= BUCKET_RECORDS
+
+    def _is_crowded(self, names: Sequence[bytes]) -> bool:
+        full = [self._is_full(name) for name in names]
+        in_bands, in_anchors = sum(full[:BANDS]), sum(full[BANDS:])
+        count = len(names) - BANDS
+        return 2 * in_bands > BANDS or (count >= CROWD_ANCHORS and 2 * in_anchors > count)
+
+    def _put(self, seniority: int, cluster: int, hashes: UInt64, names: Sequence[bytes], places: bytes) -> None:
+        stands = np.unpackbits(np.frombuffer(places, dtype=np.uint8), count=len(names)).tolist()
+        buckets = tuple(name for name, is_in in zip(names, stands, strict=True) if is_in)
+        self._texts[seniority] = _Text(cluster=cluster, hashes=hashes, buckets=buckets, places=places)
+        insort(self._members.setdefault(cluster, []), seniority)
+        for name in buckets:
+            self._buckets.setdefault(name, []).append(seniority)
 
     def _forget(self, seniority: int) -> None:
         text = self._texts.pop(seniority)
         _take_out(self._members, text.cluster, seniority)
-        for band in range(BANDS):
-            if text.places >> band & 1:
-                _take_out(self._buckets, text.bands[band], seniority)
+        for name in text.buckets:
+            _take_out(self._buckets, name, seniority)
 
     def _text(self, seniority: int) -> _Text:
         found = self._texts.get(seniority)

@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -8,11 +9,14 @@ from hypothesis import strategies as st
 
 from attribution.errors import AttributionError, Reason
 from attribution.similar import reference
+from attribution.similar import request as request_module
 from attribution.similar import shingles as shingles_module
+from attribution.similar import text as text_module
 from attribution.similar.reference import TextReference
 from attribution.similar.request import (
     BANDS,
     BUCKET_RECORDS,
+    CROWD_ANCHORS,
     MAXIMUM_SHINGLES,
     MAXIMUM_TEXT_SIZE_BYTES,
     TextRule,
@@ -20,7 +24,17 @@ from attribution.similar.request import (
     VerdictKind,
     text_work,
 )
-from attribution.similar.shingles import PRIME, affine, bands, jaccard, permutations, shingles, signature, tokens
+from attribution.similar.shingles import (
+    PRIME,
+    affine,
+    anchors,
+    bands,
+    jaccard,
+    permutations,
+    shingles,
+    signature,
+    tokens,
+)
 from attribution.similar.text import TextClusters, TextEntry, load
 
 NEW, JOINS, COPY = VerdictKind.NEW, VerdictKind.JOINS, VerdictKind.COPY
@@ -280,7 +294,95 @@ def test_a_flooded_band_proposes_no_more_than_its_eldest_and_hides_no_elder(monk
     late.admit(40, victim)
     assert 40 not in late.candidates([names[5]])
     assert (late.propose(50, later).kind, late.propose(50, later).original) == (COPY, 40)
-    assert late.entry(40).places == (1 << BANDS) - 1 - (1 << 5)
+    assert late.entry(40).places[:4] == bytes([0b11111011, 255, 255, 255])
+
+
+def bands_of(text: bytes) -> tuple[bytes, ...]:
+    return bands(signature(shingles(text, TAG), TAG))
+
+
+def hide(text: list[bytes], is_chosen: Callable[[int, list[bytes]], bool]) -> list[bytes]:
+    """One word replaced in every chosen shingle, from the left, that no earlier replacement has changed."""
+    other, fresh = list(text), 0
+    for i in range(len(text) - 2):
+        if other[i : i + 3] == text[i : i + 3] and is_chosen(i, text):
+            other[i + 1] = b"y%d" % fresh
+            fresh += 1
+    return other
+
+
+def number(window: list[bytes]) -> int:
+    return int(shingles(b" ".join(window), TAG)[0])
+
+
+def test_whoever_changes_every_band_of_a_long_text_is_found_by_its_anchors() -> None:
+    original = words(7, 2000)
+    hashes = shingles(b" ".join(original), TAG)
+    factors, offsets = permutations(TAG)
+    images = affine(factors[:, None], hashes[None, :], offsets[:, None])
+    # The minimum of the first row of each band is enough.
+    least = {int(hashes[place]) for place in images.argmin(axis=1)[::4].tolist()}
+    copy = b" ".join(hide(original, lambda i, text: number(text[i : i + 3]) in least))
+    assert not set(bands_of(b" ".join(original))) & set(bands_of(copy))
+    clusters = TextClusters(RULE)
+    clusters.admit(0, b" ".join(original))
+    verdict = clusters.propose(1, copy)
+    assert (verdict.kind, verdict.original, verdict.similarity) == (COPY, 0, 914)
+
+
+def test_whoever_changes_every_anchor_too_has_no_copy_any_more() -> None:
+    original = words(7, 2000)
+    changed_text = b" ".join(hide(original, lambda i, text: number(text[i : i + 3]) % 8 == 0))
+    left, right = shingles(b" ".join(original), TAG), shingles(changed_text, TAG)
+    assert not set(anchors(left)) & set(anchors(right))
+    assert jaccard(left, right) == 495
+
+
+def test_texts_that_fill_buckets_beforehand_hide_no_copies() -> None:
+    """Sixteen long texts that hold all of a text, each with four times as much of its own."""
+    target = words(9, 300)
+    decoys = [b" ".join([*target, *words(100 + i, 1200)]) for i in range(BUCKET_RECORDS)]
+    copies = [b" ".join(changed(target, i, 3)) for i in range(4)]
+    honest = b" ".join(words(10, 300))
+    texts = [*decoys, *copies, honest]
+    expected = judge_plainly(texts)
+    clusters = TextClusters(RULE)
+    assert list(clusters.admit_all(list(enumerate(texts)))) == expected
+    assert [verdict.kind for verdict in expected[:16]] == [NEW] * 16
+    # It is similar to none of them, but its anchors are full: it leads nothing, and its copies are found or join too.
+    assert (expected[16].kind, expected[16].cluster, expected[16].similarity) == (JOINS, 0, 191)
+    assert all(verdict.kind is not NEW for verdict in expected[17:20])
+    assert expected[20].kind is NEW
+
+
+def test_a_crowd_in_every_band_is_a_crowd_without_anchors() -> None:
+    """Texts too short for anchors to tell: all bands full is enough."""
+    core = words(11, 60)
+    rule = TextRule(copy_permille=1000, cluster_permille=1000)
+    texts = [b" ".join([*core, b"own%d" % i]) for i in range(40)]
+    clusters, plain = TextClusters(rule), TextReference(rule)
+    verdicts = clusters.admit_all(list(enumerate(texts)))
+    assert list(verdicts) == [plain.admit(i, text) for i, text in enumerate(texts)]
+    assert len(anchors(shingles(texts[0], TAG))) < CROWD_ANCHORS
+    assert [verdict.kind for verdict in verdicts[:16]] == [NEW] * 16
+    assert {verdict.kind for verdict in verdicts[20:]} == {JOINS}
+
+
+def test_anchors_propose_at_most_sixty_four_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (text_module, request_module):
+        monkeypatch.setattr(module, "BUCKET_RECORDS", 200)
+    target = words(12, 400)
+    texts = [b" ".join([*target[4 * i : 4 * i + 40], *words(200 + i, 100)]) for i in range(90)]
+    clusters = TextClusters(RULE)
+    clusters.admit_all(list(enumerate(texts)))
+    asked = shingles(b" ".join(target), TAG)
+    names = bands(signature(asked, TAG)) + anchors(asked)
+    banded = clusters.candidates(names[:BANDS])
+    proposed = clusters.candidates(names)
+    assert len(proposed) <= 64 + len(banded) < 90
+    shared = {i: len(set(anchors(shingles(text, TAG))) & set(names)) for i, text in enumerate(texts)}
+    ranked = sorted(shared, key=lambda i: (-shared[i], i))
+    assert set(proposed) == set(ranked[:64]) | set(banded)
 
 
 # Removal.
@@ -387,6 +489,6 @@ def test_a_threshold_outside_its_range_is_refused(change: dict[str, int], detail
 
 
 def test_work_is_known_before_it_is_done() -> None:
-    assert text_work(100, RULE) == 128 * 100 + 512 * (100 + 333)
-    assert text_work(MAXIMUM_SHINGLES, RULE) == 640 * MAXIMUM_SHINGLES + 512 * MAXIMUM_SHINGLES
+    assert text_work(100, RULE) == 144 * 100 + 577 * (100 + 333)
+    assert text_work(MAXIMUM_SHINGLES, RULE) == (144 + 2 * 577) * MAXIMUM_SHINGLES
     assert TextClusters(RULE).steps(b" ".join(words(1, 102))) == text_work(100, RULE)
