@@ -100,6 +100,15 @@ def test_what_is_not_similar_earns_nothing(top: int, expected: Retrieved) -> Non
     assert ask(index, blob, bytes([10])) == (expected,)
 
 
+def test_ties_are_named_by_record_id_and_earn_nothing() -> None:
+    rows = np.array([[1, i] for i in range(9)])
+    index, blob = make_index(rows, 2)
+    [found] = ask(index, blob, bytes([5, 0]))
+    assert found == reference.retrieve(index, blob, bytes([5, 0]))
+    assert [index.records[position] for position in found.answer] == sorted(index.records)[:2]
+    assert (found.cutoff, found.credits) == (5, ())
+
+
 def test_a_question_of_zeros_pays_nobody() -> None:
     index, blob = make_index(np.array([[5], [-2], [1]]), 2)
     [found] = ask(index, blob, bytes([0]))

@@ -262,6 +262,18 @@ def test_the_eldest_member_succeeds_a_removed_leader_in_its_place() -> None:
     assert (caught.value.reason, caught.value.detail) == (Reason.RECORD_UNKNOWN, "3")
 
 
+def test_a_successor_younger_than_another_leader_keeps_the_elder_place() -> None:
+    base = np.full(8, 10_000)
+    batch = make_batch(np.array([base, base * 1.4, base * 1.2]).astype(np.int16), np.zeros(3))
+    clusters = TabularClusters(RULE, 8)
+    assert [verdict.cluster for verdict in clusters.admit(batch)] == [0, 1, 0]
+    clusters.remove(0, batch.part(slice(2, 3)))
+    between = make_batch((base * 1.3).astype(np.int16)[None, :], np.zeros(1), first=3)
+    for each in (clusters, load(RULE, 8, clusters.entries())):
+        [verdict] = each.propose(between)
+        assert (verdict.kind, verdict.cluster, verdict.original) == (JOINS, 0, 2)
+
+
 @given(seed=st.integers(0, 1 << 30), removals=st.lists(st.tuples(st.integers(1, 39), st.integers(0, 100)), max_size=8))
 @settings(deadline=None, max_examples=12)
 def test_removals_equal_plain_integers_and_the_state_restores_the_index(
