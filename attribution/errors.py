@@ -77,6 +77,7 @@ class Reason(StrEnum):
     PARAMETER_OUT_OF_RANGE = "parameter_out_of_range", "A weight of a network is too large for its fixed point."
     ACTIVATION_OUT_OF_RANGE = "activation_out_of_range", "With these weights a sum of a layer could leave its bound."
     PATH_NOT_PROVEN = "path_not_proven", "The named way to multiply is not proven exact for these operands."
+    EMBEDDINGS_MALFORMED = "embeddings_malformed", "The embeddings' bytes are not of the size the index fixes."
 
 
 class AttributionError(Exception):

@@ -10,12 +10,18 @@ from typing import TypeAlias
 from attribution.grouping.request import GroupRequest, GroupResult
 from attribution.head import request as head
 from attribution.mlp import request as mlp
+from attribution.retrieval import request as retrieval
 from attribution.spans import request as spans
 
 REQUEST: TypeAlias = (
-    head.HeadRequest | GroupRequest | mlp.MlpCertifyRequest | mlp.MlpAttributeRequest | spans.SpansRequest
+    head.HeadRequest
+    | GroupRequest
+    | mlp.MlpCertifyRequest
+    | mlp.MlpAttributeRequest
+    | retrieval.RetrievalRequest
+    | spans.SpansRequest
 )
-RESULT: TypeAlias = head.HeadResult | GroupResult | mlp.MlpCertificate | spans.SpansResult
+RESULT: TypeAlias = head.HeadResult | GroupResult | mlp.MlpCertificate | retrieval.RetrievalResult | spans.SpansResult
 
 TABLES_HASHES = {
     head.ENGINE_HEAD: bytes.fromhex(head.EXP_TABLE_SHA256),

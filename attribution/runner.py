@@ -11,11 +11,13 @@ from attribution.head.request import AttributeRequest, CertifyRequest, GateReque
 from attribution.mlp import attribute as mlp
 from attribution.mlp.request import MlpAttributeRequest, MlpCertifyRequest
 from attribution.request import REQUEST, RESULT
+from attribution.retrieval import attribute as retrieval
+from attribution.retrieval.request import RetrievalRequest
 from attribution.spans import attribute as spans
 from attribution.spans.request import SpansRequest
 
 Materials = Mapping[bytes, bytes]
-Prepared: TypeAlias = head.Prepared | grouping.Prepared | mlp.Prepared | spans.Prepared
+Prepared: TypeAlias = head.Prepared | grouping.Prepared | mlp.Prepared | retrieval.Prepared | spans.Prepared
 
 
 class NeedsFiles(Exception):
@@ -54,6 +56,15 @@ class Runner:
                 assert isinstance(network, mlp.Prepared), "kept under a model's name"
                 self._keep(key, network)
                 return mlp.compute(request, materials, network)
+            case RetrievalRequest():
+                key = request.index.encode()
+                table = self._kept.pop(key, None)
+                if table is None:
+                    self._require(request.subject_hashes(), materials)
+                    table = retrieval.prepare(request.index, materials)
+                assert isinstance(table, retrieval.Prepared), "kept under an index's name"
+                self._keep(key, table)
+                return retrieval.compute(request, materials, table)
             case SpansRequest():
                 key = request.snapshot.encode()
                 corpus = self._kept.pop(key, None)

@@ -27,8 +27,14 @@ SHINGLE_TOKENS = 3
 MAXIMUM_TEXT_SIZE_BYTES = 1 << 20
 MAXIMUM_SHINGLES = 1 << 14
 """Largest number of different shingles of one text."""
+ANCHOR_RATE = 8
+"""A shingle is an anchor if its hash is a multiple of this."""
+ANCHOR_TEXTS = 64
+"""Texts that anchors propose: those that share the most of them."""
+CROWD_ANCHORS = 16
+"""Fewest anchors of a text that can be crowded: fewer may all be phrases that everybody uses."""
 BUCKET_RECORDS = 16
-"""Records that one value of one band may propose: the eldest. Later ones stand in their other bands only."""
+"""Texts that one value of a band, or one anchor, may propose: the eldest. Later ones stand in their other buckets."""
 
 
 class VerdictKind(IntEnum):
@@ -114,11 +120,12 @@ def sketch_width(features: int) -> int:
 def text_work(shingles: int, rule: TextRule) -> int:
     """Most steps that the verdict on a text of so many different shingles takes.
 
-    The permutations, and a merge with every text that the buckets can propose; a text that is more than
+    The permutations, the anchors' buckets, and a merge with every text that is proposed; a text that is more than
     1000/cluster_permille times longer or shorter is told apart by its length.
     """
     longest_other = min(MAXIMUM_SHINGLES, shingles * SAME // rule.cluster_permille)
-    return PERMUTATIONS * shingles + BANDS * BUCKET_RECORDS * (shingles + longest_other)
+    proposed = BANDS * BUCKET_RECORDS + ANCHOR_TEXTS + 1
+    return (PERMUTATIONS + BUCKET_RECORDS) * shingles + proposed * (shingles + longest_other)
 
 
 def _validate_threshold(name: str, value: int) -> None:
