@@ -33,7 +33,7 @@ def main(
     json_path: Path,
     png_path: Path,
 ) -> None:
-    """Measures fidelity against other libraries, and attacks against the payout; prints tables, writes JSON and a PNG."""
+    """Measures fidelity against other libraries and attacks on the payout: tables, JSON and a PNG."""
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
     os.environ["TQDM_DISABLE"] = "1"

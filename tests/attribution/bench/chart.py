@@ -9,7 +9,7 @@ import numpy as np
 from tests.attribution.bench.report import Report
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  # the backend without a screen is chosen first
+from matplotlib import pyplot as plt  # the backend without a screen is chosen first
 
 
 def save_chart(report: Report, path: Path) -> None:
@@ -17,6 +17,7 @@ def save_chart(report: Report, path: Path) -> None:
     scores = [row for title, rows in report.tables.items() if title.startswith("Linear") for row in rows]
     attacks = {title: rows for title, rows in report.tables.items() if title.startswith("Attacks on ")}
     figure, axes = plt.subplots(1, 1 + max(1, len(attacks)), figsize=(7 + 5 * max(1, len(attacks)), 6), squeeze=False)
+    axes[0][0].set_visible(bool(scores))
     if scores:
         _draw_scores(axes[0][0], scores)
     for axis, (title, rows) in zip(axes[0][1:], attacks.items(), strict=False):

@@ -1,6 +1,7 @@
 """Data sets of the measurements, as integer tables: scikit-learn's three, and one of text that is made here."""
 
 import hashlib
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def make_documents(seed: int, count: int) -> tuple[list[list[str]], list[int]]:
 def embed(words: list[str]) -> list[int]:
     """Counts of words and of pairs, each ±1 in every dimension by its SHA-256, over the root of the length."""
     total = np.zeros(TEXT_DIMENSIONS)
-    for gram in [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]:
+    for gram in [*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))]:
         digest = hashlib.sha256(gram.encode()).digest()
         bits = np.unpackbits(np.frombuffer(digest, dtype=np.uint8))[:TEXT_DIMENSIONS]
         total += 2.0 * bits - 1

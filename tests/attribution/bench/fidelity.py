@@ -58,7 +58,13 @@ def measure_scores(
             if reason is not None:
                 missing[method] = reason
                 continue
-            influences, seconds = timed(run, trial.experiment)
+            try:
+                influences, seconds = timed(run, trial.experiment)
+            except RuntimeError as error:
+                if method in OURS:
+                    raise
+                missing[f"{method} on {name}"] = str(error)
+                continue
             scores = datamodeling_scores(influences, trial.truth)
             error = float(scores.std(ddof=1) / len(scores) ** 0.5)
             found[method] = (float(scores.mean()), error, seconds)
