@@ -238,12 +238,13 @@ def rearranged(market: Market, before: Settled) -> tuple[list[dict[str, Any]], l
     values[own] = left
     parts = settle(market, np.vstack([values, right]), np.concatenate([market.labels, market.labels[own]]))
     admitted = (sum(parts.earned[i] for i in own) + parts.total(slice(len(market.labels), None))) / earned - 1
-    # Halves lack columns, or the datanet's minimum length: they are refused, and a refused record earns nothing.
-    split = admitted if "length" in market.without else -1.0
+    # A half of a table's row is filled up and admitted; a half of a text is refused by the datanet's minimum length.
+    is_refused = market.data.name == "text" and "length" not in market.without
+    split = -1.0 if is_refused else admitted
     rows = [
         {"what": "the same records under ten names", "records": len(own), "gain": renamed},
         {"what": "each record split in two halves", "records": 2 * len(own), "gain": split},
-        {"what": "the halves, were they not refused", "records": 2 * len(own), "gain": admitted},
+        {"what": "the halves, where nothing is refused", "records": 2 * len(own), "gain": admitted},
     ]
     name = market.data.name
     gates = [
