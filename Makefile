@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help devnet test check bench sim mutants figures explore crash chaos determinism determinism-arm64 bench-exact format clean
+.PHONY: help devnet test check bench bench-attribution bench-exact sim mutants figures explore crash chaos \
+	determinism determinism-arm64 format clean
 
 help:
 	@echo "make devnet            four validators on loopback, the story played against them, up until Ctrl-C"
@@ -13,6 +14,7 @@ help:
 	@echo "make test              the whole suite"
 	@echo "make check             ruff, mypy --strict, architecture and unit tests: quick enough for every save"
 	@echo "make bench             throughput and latency of a devnet under seeded transfers (ARGS=--help)"
+	@echo "make bench-attribution   fidelity against other libraries, attacks against the payout (ARGS=--quick: a minute)"
 	@echo "make sim SEEDS=N START=S   the simulator over N seeds (PROFILE=core|full; a failing seed is shrunk)"
 	@echo "make mutants           rules taken away one at a time: how many seeds until the simulator notices"
 	@echo "make figures           block interval and finality in units of the network's delay"
@@ -38,6 +40,10 @@ devnet: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m devnet bench $(ARGS)
+
+bench-attribution: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@$(BIN)/python -m tests.attribution.bench $(ARGS)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m devnet chaos $(ARGS)
