@@ -35,7 +35,7 @@ from attribution.jsonl import DataError, Table, make_table, read_rows
 
 Outcome = TypeVar("Outcome")
 
-_RAW_UNIT = 1 << 20
+_RAW_UNIT = 1 << 40
 _PROGRESS_STEPS = 100
 
 

@@ -141,7 +141,7 @@ def relative_influences(prepared: Prepared, features: Int16, scores: Int64, labe
 
 
 def raw_influences(prepared: Prepared, materials: Materials, query: bytes) -> list[int]:
-    """Raw influence of every record on the model's answer to one question: evidence, not paid on. Units: 2**-20.
+    """Raw influence of every record on the model's answer to one question: evidence, not paid on. Units: 2**-40.
 
     Raises: AttributionError.
     """

@@ -11,7 +11,7 @@ of two integer vectors: s, a and b are computed from it and nothing is shifted i
 the Cauchy-Schwarz inequality makes |r_i| ≤ 1000 exact. `forms` has the arithmetic and its bounds.
 
 Shapes: n records, m questions, d features, C classes.
-Units: x̂ 2**-13, class residuals 2**-11, forms 2**-78/λ, relative influence 1/1000, raw influence 2**-20.
+Units: x̂ 2**-13, class residuals 2**-11, forms 2**-78/λ, relative influence 1/1000, raw influence 2**-40.
 
 Sources: Koh and Liang, "Understanding black-box predictions via influence functions", 2017, equation 2; relative
 influence: Barshan et al., "RelatIF", 2020, section 4.2, here as the cosine in the metric of the inverse Hessian.
@@ -29,7 +29,7 @@ from attribution.head.softmax import PROBABILITY_BITS, exponentials
 from attribution.head.wide import Wide, ratio_to_root
 
 MINIMUM_HOLDOUT_PER_CLASS = 30
-RAW_BITS = 20
+RAW_BITS = 40
 
 _OUT_OF_THE_WAY = -(1 << 62)
 

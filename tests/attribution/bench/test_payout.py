@@ -1,12 +1,13 @@
 """The payout's rules one by one, on influences small enough to check by hand, and against the chain's own function."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from node.modules.attributions import credits_of
-from node.modules.models import Snapshot
+from node.modules.payout import MOST_CREDITS, Candidate, credited, excesses
 from node.types.parameters import Parameters
 from tests.attribution.bench.attacks import HONEST_LEAST, measure_dust
 from tests.attribution.bench.payout import (
@@ -35,17 +36,30 @@ def test_the_rules_stand_as_the_chain_has_them() -> None:
     assert (parameters.theta, parameters.sigma, parameters.top_clusters) == (THETA, SIGMA, TOP_CLUSTERS)
 
 
-@given(influences, st.sets(st.integers(0, 39)))
-def test_without_clusters_the_chain_credits_the_same_records(values: list[int], blocked: set[int]) -> None:
-    count = len(values)
-    snapshot = Snapshot(
-        contents=tuple(bytes([i]) * 32 for i in range(count)),
-        positions=tuple(range(count)),
-        seniority=tuple((i, 0, 0) for i in range(count)),
-    )
-    chain = {each.position: each.influence for each in credits_of(Parameters(), snapshot, frozenset(blocked), values)}
-    ours = {each.record: each.influence for each in pay(values, range(count), blocked, UNITS)}
-    assert ours == chain
+@given(influences, st.sets(st.integers(0, 39)), st.integers(1, 500), st.randoms(use_true_random=False))
+def test_the_chain_pays_the_same(values: list[int], blocked: set[int], reference: int, rng) -> None:
+    """With few clusters of few links; the chain bounds both, and breaks ties by the elder that is paid."""
+    groups = [rng.randrange(12) for _ in values]
+    leaders = [groups.index(group) for group in groups]
+    candidates = [
+        Candidate(
+            position=record,
+            influence=value,
+            seniority=(record, 0, 0),
+            content=bytes([record]) * 32,
+            leader=bytes([leaders[record]]) * 32,
+        )
+        for record, value in enumerate(values)
+        if record not in blocked
+    ]
+    links = credited(THETA, TOP_CLUSTERS, 2 * reference, candidates)
+    added = excesses(2 * reference, [each.leader for each in links], [each.influence for each in links])
+    assume(max(Counter(each.leader for each in links).values(), default=0) < MOST_CREDITS // TOP_CLUSTERS)
+    weight = sum(each.units for each in added) + SIGMA
+    chain = {
+        each.position: UNITS * excess.units // weight for each, excess in zip(links, added, strict=True) if excess.units
+    }
+    assert earned(values, leaders, blocked, reference=reference) == chain
 
 
 def test_a_copy_earns_nothing_and_takes_nothing() -> None:

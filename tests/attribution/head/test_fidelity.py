@@ -52,7 +52,7 @@ def experiment(clinic_case) -> Experiment:
         weights=prepared.weights / 2.0**30,
         asked=asked / 4096,
         answers=classify(logits(asked, prepared.weights)),
-        raw=np.array([raw_influences(prepared, case.shelf.materials, blob) for blob in blobs]) / 2.0**20,
+        raw=np.array([raw_influences(prepared, case.shelf.materials, blob) for blob in blobs]) / 2.0**40,
     )
 
 

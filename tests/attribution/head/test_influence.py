@@ -263,7 +263,7 @@ def test_raw_influence_is_the_definition(seed: int, make_case) -> None:
     answer = np.argmax(logits(asked, prepared.weights), axis=1)
     matrix = hessian(features, probabilities(logits(features, prepared.weights)), case.problem.damping) / 2.0**24
     exact = gradients(features, np.array(case.labels)) @ np.linalg.solve(matrix, gradients(asked, answer)[0])
-    assert np.abs(np.array(raw) / 2**20 - exact).max() <= 2e-3 * np.abs(exact).max() + 2**-20
+    assert np.abs(np.array(raw) / 2**40 - exact).max() <= 2e-3 * np.abs(exact).max() + 2**-40
 
 
 def test_inverse_that_is_not_positive_definite_is_refused_when_it_shows(make_case) -> None:
