@@ -19,6 +19,7 @@ import numpy as np
 from attribution.content import content_hash
 from attribution.exact import Int64
 from attribution.head.attribute import Prepared, compute, relative_influences
+from attribution.head.encoder import derive, encode
 from attribution.head.request import GateRequest
 from attribution.record import encode_record
 from tests.attribution.bench.data import TEXT_CLASSES, TEXT_SEED, Data, embed, load, make_documents
@@ -334,10 +335,8 @@ def same_label_pair(rng: np.random.Generator, labels: Int64) -> tuple[int, int]:
 
 def likeness_of(market: Market, values: Int64, originals: list[int]) -> int:
     """Mean similarity of near-copies to what they were made of, in thousandths, on the encoder of the honest pool."""
-    pool = train(
-        market.data.schema, np.vstack([market.values, values]), np.zeros(len(market.values) + len(values), int), 1.0
-    )
-    found = similarities(pool.features[:, :-1])
+    everything = np.vstack([market.values, values])
+    found = similarities(encode(derive(everything), everything)[:, :-1])
     pairs = zip(range(len(market.values), len(found)), originals, strict=True)
     return int(np.mean([found[copy, original] for copy, original in pairs]))
 
