@@ -30,7 +30,8 @@ from node.modules.datanets import (
     require_age,
     schema_of,
 )
-from node.primitives.crypto import Hash
+from node.primitives.codec import encode
+from node.primitives.crypto import ZERO_HASH, Hash, sha256
 from node.state.table import Reader, Table
 from node.storage.schema import Prefix
 from node.types.genesis import Role
@@ -68,6 +69,10 @@ class Clusters:
     """Clusters that were ever made."""
     changes: Annotated[int, range(2**48)]
     """Clusters made, inherited and ended: another number, another set of records to compare with."""
+    history: Hash
+    """Commitment to all that made them what they are: two branches may count as many changes, and differ."""
+    grouped_history: Hash
+    """The same, as of the last grouping: what every record's leader follows from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +139,7 @@ class Grouped:
     """Of these, how many lead a cluster of their own."""
 
 
-NONE = Clusters(scales=(), places=0, changes=0)
+NONE = Clusters(scales=(), places=0, changes=0, history=ZERO_HASH, grouped_history=ZERO_HASH)
 
 
 def require_grouped(state: Reader, datanet_id: bytes, datanet: Datanet, count: int) -> None:
@@ -174,7 +179,7 @@ def load_basis(state: Reader, datanet_id: bytes, resources: Resources) -> Basis:
             clusters=tuple((each.leader, each.compared) for each in found if each is not None),
         )
 
-    return resources.memo(b"clusters" + datanet_id + known.changes.to_bytes(8, "big"), build)
+    return resources.memo(b"clusters" + datanet_id + known.history, build)
 
 
 def group_request(basis: Basis, records: tuple[bytes, ...]) -> engine.GroupRequest:
@@ -280,8 +285,13 @@ def apply_group(state: State, context: Context, payload: Group) -> None:
             places += 1
         else:
             _add_heir(state, payload.datanet, leader, content)
+    history = sha256(known.history + encode(payload) + b"".join(records))
     changed = Clusters(
-        scales=known.scales or payload.scales, places=places, changes=known.changes + places - known.places
+        scales=known.scales or payload.scales,
+        places=places,
+        changes=known.changes + places - known.places,
+        history=history,
+        grouped_history=history,
     )
     CLUSTERS.put(state, payload.datanet, changed)
     DATANETS.put(state, payload.datanet, replace(datanet, grouped_count=payload.end))
@@ -308,12 +318,14 @@ def leave_cluster(state: State, datanet_id: bytes, content: bytes, leader: bytes
     if content != cluster.compared:
         CLUSTER.put(state, key, replace(cluster, heirs=tuple(each for each in cluster.heirs if each != content)))
         return
+    heir = cluster.heirs[0] if cluster.heirs else ZERO_HASH
     if cluster.heirs:
-        CLUSTER.put(state, key, replace(cluster, compared=cluster.heirs[0], heirs=cluster.heirs[1:]))
+        CLUSTER.put(state, key, replace(cluster, compared=heir, heirs=cluster.heirs[1:]))
     else:
         CLUSTER.delete(state, key)
     known = CLUSTERS.need(state, datanet_id)
-    CLUSTERS.put(state, datanet_id, replace(known, changes=known.changes + 1))
+    history = sha256(known.history + content + heir)
+    CLUSTERS.put(state, datanet_id, replace(known, changes=known.changes + 1, history=history))
 
 
 def _add_heir(state: State, datanet_id: bytes, leader: bytes, content: bytes) -> None:

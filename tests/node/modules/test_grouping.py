@@ -107,8 +107,9 @@ def test_grouping_in_steps_gives_what_grouping_at_once_gives(scene: Scene) -> No
     for end in (256, 257, 260):
         scene.ledger.do(scene.who("attributor"), claim(scene, end=end))
     assert [leader_of(scene, each) for each in scene.records] == [leader_of(at_once, each) for each in scene.records]
-    for table in (CLUSTER, CLUSTERS):
-        assert dict(scene.ledger.rows(table)) == dict(at_once.ledger.rows(table))  # type: ignore[arg-type]
+    assert dict(scene.ledger.rows(CLUSTER)) == dict(at_once.ledger.rows(CLUSTER))
+    stepwise, whole = (CLUSTERS.need(each.ledger.state, scene.datanet) for each in (scene, at_once))
+    assert replace(stepwise, history=whole.history, grouped_history=whole.grouped_history) == whole
 
 
 @pytest.mark.parametrize(("index", "lie", "truth"), [(0, 1, 0), (256, 256, 0), (257, 0, 1), (259, 0, 259)])
@@ -247,3 +248,28 @@ def test_a_cluster_is_paid_once_and_its_why_names_the_senior(scene: Scene) -> No
     assert clusters == best
     assert len(best) == 16
     scene.ledger.audit()
+
+
+def test_a_block_that_never_became_final_leaves_nothing_behind_in_a_node(scene: Scene) -> None:
+    """Two branches count as many changes of their clusters, and mean others."""
+    scene.ledger.do(scene.who("attributor"), claim(scene, end=256))
+    erasures = {}
+    for index in (0, 100):
+        branch = scene.fork()
+        erasures[index] = EraseRecord(datanet=scene.datanet, content=scene.records[index])
+        branch.ledger.do(branch.who("ann"), erasures[index])
+        if index == 0:
+            abandoned = claim(branch)
+        else:
+            kept = claim(branch)
+    assert abandoned.changes == kept.changes
+    assert abandoned.leaders != kept.leaders
+    unexpected: list[object] = []
+    candidates = [
+        scene.ledger.sign(scene.who("ann"), erasures[0]),
+        scene.ledger.sign(scene.who("attributor"), abandoned),
+    ]
+    built = scene.ledger.build(candidates, lambda _, error: unexpected.append(error))
+    assert (len(built.candidates), unexpected) == (2, [])
+    scene.ledger.do(scene.who("ann"), erasures[100])
+    scene.ledger.do(scene.who("attributor"), kept)
