@@ -27,6 +27,9 @@ from node.modules.grouping import leave_cluster
 from node.modules.models import MODELS, Model, retire
 from node.primitives.crypto import Hash
 
+_STANDING = (RecordStatus.PENDING, RecordStatus.ACCEPTED, RecordStatus.REVOKED)
+"""What can be erased: bytes that a snapshot may hold, or will."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseRecord:
@@ -80,7 +83,7 @@ def erase_by_governance(state: State, context: Context, content: bytes, datanet_
     A record's bond is returned in full: its contributor did not choose this."""
     datanet = DATANETS.get(state, datanet_id)
     record = RECORDS.get(state, datanet.schema_id + content) if datanet is not None else None
-    is_standing = record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED)
+    is_standing = record is not None and record.status in _STANDING
     models = () if datanet is None else datanet.models
     dependents = [each for each in models if content in _files(MODELS.need(state, each))]
     is_gone = is_erased(state, content)
@@ -105,20 +108,22 @@ def remove_record(
     *,
     is_half_burned: bool = False,
 ) -> None:
-    """Takes a record out of its datanet, returns its bond or half of it, retires the models that depend on it."""
-    if record.status not in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
+    """Takes a record out of its datanet, returns its bond or half of it, retires the models that depend on it.
+
+    A revoked record has lost its bond already, and stands where it stood until then."""
+    if record.status not in _STANDING:
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the record is {record.status.name.lower()}")
     datanet = DATANETS.need(state, datanet_id)
     RECORDS.put(state, datanet.schema_id + content, replace(record, status=RecordStatus.ERASED))
     contribution = CONTRIBUTIONS.need(state, record.contribution)
-    if contribution.bonded_count:
+    if contribution.bonded_count and record.status is not RecordStatus.REVOKED:
         changed = replace(contribution, bonded_count=contribution.bonded_count - 1)
         CONTRIBUTIONS.put(state, record.contribution, changed)
         if is_half_burned:
             burn_half(state, contribution.contributor, contribution.record_bond_units)
         else:
             credit(state, contribution.contributor, contribution.record_bond_units)
-    if record.status is RecordStatus.ACCEPTED:
+    if record.status is not RecordStatus.PENDING:
         RECORDS_AT.delete(state, position_key(datanet_id, record.position))
         DATANETS.put(state, datanet_id, replace(datanet, erased_count=datanet.erased_count + 1))
         leave_cluster(state, datanet_id, content, record.leader)
