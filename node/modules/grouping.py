@@ -10,6 +10,7 @@ A leader that is erased is followed, in comparisons, by the eldest of its first 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated, ClassVar
 
 from attribution.errors import AttributionError
@@ -338,5 +339,9 @@ def _add_heir(state: State, datanet_id: bytes, leader: bytes, content: bytes) ->
 def _is_due(state: Reader, datanet_id: bytes, datanet: Datanet, count: int) -> bool:
     if len(datanet.columns) < MINIMUM_FEATURES:
         return False
-    is_begun = CLUSTERS.get(state, datanet_id) is not None
-    return is_begun or count - datanet.erased_count >= engine.ENCODER_RECORDS
+    if CLUSTERS.get(state, datanet_id) is not None or count - datanet.erased_count >= engine.ENCODER_RECORDS:
+        return True
+    # What was erased may have come after these: whoever takes late records back must not put the grouping off.
+    places = (position_key(datanet_id, each) for each in range(count))
+    standing = (place for place in places if RECORDS_AT.get(state, place) is not None)
+    return len(tuple(islice(standing, engine.ENCODER_RECORDS))) == engine.ENCODER_RECORDS

@@ -273,3 +273,14 @@ def test_a_block_that_never_became_final_leaves_nothing_behind_in_a_node(scene: 
     assert (len(built.candidates), unexpected) == (2, [])
     scene.ledger.do(scene.who("ann"), erasures[100])
     scene.ledger.do(scene.who("attributor"), kept)
+
+
+def test_records_that_came_late_and_were_erased_do_not_put_the_grouping_off(scene: Scene) -> None:
+    """Only what stood at the epoch's start counts, and of that what was erased."""
+    late = [scene.record(0, index, *range(8)) for index in range(5)]
+    scene.accept(scene.contribute("bob", *late))
+    for each in late:
+        scene.ledger.do(scene.who("bob"), EraseRecord(datanet=scene.datanet, content=each.hash))
+    detail = "0 of 260 positions are grouped"
+    scene.ledger.refuses(scene.who("developer"), scene.registration(), TransactionReason.NOT_YET, detail)
+    scene.ledger.do(scene.who("attributor"), claim(scene))
