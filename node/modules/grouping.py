@@ -39,6 +39,8 @@ from node.types.genesis import Role
 
 MOST_POSITIONS = 4_096
 """Positions of one grouping, erased ones included."""
+LEAST_RECORDS = 256
+"""Records that a grouping takes at least, if so many are left: each one reads all clusters, and makes others stale."""
 MOST_HEIRS = 16
 """Members that may follow an erased leader: the first ones."""
 RULE = TabularRule()
@@ -246,6 +248,10 @@ def meter_group(state: Reader, context: Context, payload: Group) -> int:
     is_first = not known.scales
     if (is_first and standing < engine.ENCODER_RECORDS) or bool(payload.scales) != is_first:
         detail = f"the first grouping has scales and at least {engine.ENCODER_RECORDS} records, no later one has scales"
+        raise TransactionRejected(TransactionReason.BAD_PAYLOAD, detail)
+    most = min(count, payload.first + MOST_POSITIONS)
+    if payload.end < most and standing < LEAST_RECORDS:
+        detail = f"{standing} records up to position {payload.end}: at least {LEAST_RECORDS}, or all up to {most}"
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, detail)
     return engine.work(known.places, standing, len(datanet.columns))
 

@@ -104,7 +104,7 @@ def test_near_copies_of_one_label_follow_their_leader_and_all_others_lead(scene:
 def test_grouping_in_steps_gives_what_grouping_at_once_gives(scene: Scene) -> None:
     at_once = scene.fork()
     at_once.ledger.do(at_once.who("attributor"), claim(at_once))
-    for end in (256, 257, 260):
+    for end in (257, 260):
         scene.ledger.do(scene.who("attributor"), claim(scene, end=end))
     assert [leader_of(scene, each) for each in scene.records] == [leader_of(at_once, each) for each in scene.records]
     assert dict(scene.ledger.rows(CLUSTER)) == dict(at_once.ledger.rows(CLUSTER))
@@ -283,4 +283,12 @@ def test_records_that_came_late_and_were_erased_do_not_put_the_grouping_off(scen
         scene.ledger.do(scene.who("bob"), EraseRecord(datanet=scene.datanet, content=each.hash))
     detail = "0 of 260 positions are grouped"
     scene.ledger.refuses(scene.who("developer"), scene.registration(), TransactionReason.NOT_YET, detail)
+    scene.ledger.do(scene.who("attributor"), claim(scene))
+
+
+def test_a_grouping_takes_all_that_is_left_or_many_records(scene: Scene) -> None:
+    """One record at a time would make everybody read all clusters for it, and every other claim stale."""
+    scene.ledger.do(scene.who("attributor"), claim(scene, end=256))
+    detail = "1 records up to position 257: at least 256, or all up to 260"
+    scene.ledger.refuses(scene.who("attributor"), claim(scene, end=257), TransactionReason.BAD_PAYLOAD, detail)
     scene.ledger.do(scene.who("attributor"), claim(scene))
