@@ -292,3 +292,51 @@ def test_a_grouping_takes_all_that_is_left_or_many_records(scene: Scene) -> None
     detail = "1 records up to position 257: at least 256, or all up to 260"
     scene.ledger.refuses(scene.who("attributor"), claim(scene, end=257), TransactionReason.BAD_PAYLOAD, detail)
     scene.ledger.do(scene.who("attributor"), claim(scene))
+
+
+def test_answers_of_an_abandoned_branch_leave_no_leaders_behind_in_a_node() -> None:
+    """A record without which two others are no near-copies is erased on one branch: as many positions are grouped."""
+    from node.modules.attributions import Ask
+
+    scene = datanet_scene(WIDE)
+    payload: CreateDatanet = datanet_payload(scene, name="wide", columns=COLUMNS)
+    scene.datanet = scene.ledger.do(scene.who("curator"), payload).transaction_id
+    scene.ledger.wait(WIDE.claim_age_heights)
+    print(f"seed {SEED}")
+    source = random.Random(SEED)
+    points = [tuple(round(source.gauss(0, 10 if column == 0 else 1_000)) for column in range(9)) for _ in range(300)]
+    points[2] = (-40, *points[0][1:])
+    points[0] = (40, *points[0][1:])
+    points[100] = (BOUND, *points[100][1:])
+    records = [scene.record(index % 2, *point) for index, point in enumerate(points)]
+    scene.accept(scene.contribute("ann", *records[:40]))
+    scene.ledger.next_epoch()
+    scene.ledger.wait(WIDE.claim_age_heights)
+    scene.model = scene.ledger.do(scene.who("developer"), scene.registration()).transaction_id
+    scene.accept(scene.contribute("ann", *records[40:]))
+    scene.ledger.next_epoch()
+    ask = Ask(model=scene.model, query=scene.query(*points[0]), fee_units=10**9)
+    question = scene.ledger.do(scene.who("asker"), ask).transaction_id
+    scene.ledger.wait(WIDE.claim_age_heights)
+
+    erasure = EraseRecord(datanet=scene.datanet, content=records[100].hash)
+    abandoned = scene.fork()
+    orders = [claim(abandoned)]
+    abandoned.ledger.do(abandoned.who("attributor"), orders[0])
+    orders.append(abandoned.answer(question))  # type: ignore[arg-type]
+    kept = scene.fork()
+    kept.ledger.do(kept.who("ann"), erasure)
+    grouped = claim(kept)
+    kept.ledger.do(kept.who("attributor"), grouped)
+    answer = kept.answer(question)
+    assert [leader_of(each, records[2].hash) for each in (abandoned, kept)] == [records[0].hash, records[2].hash]
+    assert answer != orders[1]
+
+    nonce = scene.ledger.account(scene.who("attributor")).nonce
+    candidates = [
+        scene.ledger.sign(scene.who("attributor"), each, nonce=nonce + index) for index, each in enumerate(orders)
+    ]
+    assert len(scene.ledger.build(candidates, lambda _, error: pytest.fail(str(error))).candidates) == 2
+    scene.ledger.do(scene.who("ann"), erasure)
+    scene.ledger.do(scene.who("attributor"), grouped)
+    scene.ledger.do(scene.who("attributor"), answer)
