@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import credit
 from node.modules.attributions import QUESTIONS
-from node.modules.challenges import require_unchallenged
+from node.modules.challenges import require_unchallenged, void_challenge
 from node.modules.contents import drop_use, erase, is_erased
 from node.modules.context import Context, State
 from node.modules.datanets import (
@@ -115,6 +115,7 @@ def remove_record(
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the record is {record.status.name.lower()}")
     datanet = DATANETS.need(state, datanet_id)
     RECORDS.put(state, datanet.schema_id + content, replace(record, status=RecordStatus.ERASED))
+    void_challenge(state, context, content, record, datanet.schema_id + content)
     contribution = CONTRIBUTIONS.need(state, record.contribution)
     if contribution.bonded_count and record.status is not RecordStatus.REVOKED:
         changed = replace(contribution, bonded_count=contribution.bonded_count - 1)

@@ -161,9 +161,11 @@ def test_a_challenge_of_a_record_that_governance_erased_is_void(case: tuple[Scen
     proposal = scene.ledger.do(scene.operators[0], Propose(action=action)).transaction_id
     for operator in scene.operators[1:3]:
         scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
-    rule(scene, best, is_upheld=True, reviewers=(0,))
     assert CHALLENGES.need(scene.ledger.state, key_of(scene, best)).status is ChallengeStatus.VOID
-    assert balance(scene, scene.who("rival")) == rival + BOND_UNITS
+    assert balance(scene, scene.who("rival")) == rival + BOND_UNITS, "no reviewer has to speak for it"
+    assert scene.ledger.last(ChallengeChanged).status is ChallengeStatus.VOID
+    payload = RuleOnChallenge(datanet=scene.datanet, record=best.record, is_upheld=True)
+    scene.ledger.fails(scene.reviewers[0], payload, TransactionReason.WRONG_STATUS, "the challenge is void")
     scene.ledger.audit()
 
 
