@@ -124,7 +124,7 @@ def test_a_runner_asks_for_leaders_it_does_not_keep() -> None:
 
 
 def test_what_one_worker_grouped_before_changes_no_first_grouping() -> None:
-    """Two datanets of one form, or one datanet before and after an erasure: each first grouping fixes its own scales."""
+    """Two datanets of one form, or one before and after an erasure: each first grouping fixes its own scales."""
     runner = Runner(1 << 30)
     source = random.Random(SEED)
     still = [
