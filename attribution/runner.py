@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TypeAlias, assert_never
 
+from attribution.errors import AttributionError, Reason
 from attribution.grouping import attribute as grouping
 from attribution.grouping.request import GroupRequest
 from attribution.head import attribute as head
@@ -78,15 +79,28 @@ class Runner:
                 key = b"group" + request.schema.id()
                 before = self._kept.pop(key, None)
                 assert before is None or isinstance(before, grouping.Prepared), "kept under a form's name"
-                if before is None or before.leaders != request.leaders:
-                    known = before.leaders if before is not None else ()
-                    is_part = request.leaders[: len(known)] == known
-                    self._require(request.leaders[len(known) :] if is_part else request.leaders, materials)
-                    before = grouping.prepare(request, materials, before)
+                # A first grouping is always prepared: its records fix the scales, whatever was grouped before it.
+                is_kept = before is not None and request.scales == before.scales
+                if before is None or not is_kept or before.leaders != request.leaders:
+                    before = self._prepare_leaders(request, materials, before if is_kept else None)
                 self._keep(key, before)
                 return grouping.compute(request, materials, before)
             case _:
                 assert_never(request)
+
+    def _prepare_leaders(
+        self, request: GroupRequest, materials: Materials, before: grouping.Prepared | None
+    ) -> grouping.Prepared:
+        known = before.leaders if before is not None else ()
+        is_part = request.leaders[: len(known)] == known
+        self._require(request.leaders[len(known) :] if is_part else request.leaders, materials)
+        try:
+            return grouping.prepare(request, materials, before)
+        except AttributionError as error:
+            if error.reason is Reason.MISSING_MATERIAL:
+                # What was kept could not be built upon: a leader that was replaced may be like a younger one.
+                self._require(request.leaders, materials)
+            raise
 
     def _require(self, names: tuple[bytes, ...], materials: Materials) -> None:
         if any(name not in materials for name in names):

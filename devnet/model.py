@@ -85,7 +85,7 @@ def grouping(stage: Stage, split: Split, datanet: str) -> Group:
     contents = tuple(bytes.fromhex(each.content) for each in standing)
     request = group_request(basis, contents)
     result = grouping_engine.compute(request, stage.fetch(request.material_hashes()))
-    end = standing[-1].position + 1
+    end = stage.datanet(datanet).accepted_count
     return group_claim(basis, bytes.fromhex(datanet), known.grouped_count, end, contents, result)
 
 

@@ -6,7 +6,7 @@ as a fresh one on any branch of the chain.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -94,8 +94,9 @@ class Claims:
             return
         self._running[key] = [on_done]
         self._failed.pop(key, None)
-        own = set(request.material_hashes()) - set(request.subject_hashes())  # the worker may keep it prepared
-        self._submit(request, own, key)
+        # The worker may keep the subject prepared; what is named besides as well, as a holdout point may be, is sent.
+        own = Counter(request.material_hashes()) - Counter(request.subject_hashes())
+        self._submit(request, set(own), key)
 
     def _submit(self, request: REQUEST, names: set[bytes], key: bytes) -> None:
         materials = {name: content for name in names if (content := self._blobs.get(name)) is not None}

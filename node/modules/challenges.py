@@ -171,10 +171,7 @@ def apply_rule_on_challenge(state: State, context: Context, payload: RuleOnChall
     else:
         challenge = replace(challenge, rejected_by=(*challenge.rejected_by, context.sender))
     burned_units = forfeited_units = 0
-    if record.status is not RecordStatus.ACCEPTED:
-        challenge = replace(challenge, status=ChallengeStatus.VOID)
-        credit(state, challenge.challenger, challenge.bond_units)
-    elif len(challenge.upheld_by) >= datanet.review_quorum:
+    if len(challenge.upheld_by) >= datanet.review_quorum:
         challenge = replace(challenge, status=ChallengeStatus.UPHELD)
         forfeited_units = forfeit(state, context, key)
         add_to_escrow(state, payload.datanet, forfeited_units)
@@ -185,6 +182,14 @@ def apply_rule_on_challenge(state: State, context: Context, payload: RuleOnChall
         challenge = replace(challenge, status=ChallengeStatus.REJECTED)
         burned_units = burn_half(state, record.contributor, challenge.bond_units)
     _store(state, context, payload.record, record, key, challenge, burned_units, forfeited_units)
+
+
+def void_challenge(state: State, context: Context, content: bytes, record: Record, key: bytes) -> None:
+    """The record is erased: there is nothing to rule on, and the challenger has its bond back."""
+    challenge = CHALLENGES.get(state, key)
+    if challenge is not None and challenge.status is ChallengeStatus.OPEN:
+        credit(state, challenge.challenger, challenge.bond_units)
+        _store(state, context, content, record, key, replace(challenge, status=ChallengeStatus.VOID))
 
 
 def _take_bond(state: State, record: Record, winner: bytes) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.accounts import credit
 from node.modules.attributions import QUESTIONS
-from node.modules.challenges import require_unchallenged
+from node.modules.challenges import require_unchallenged, void_challenge
 from node.modules.contents import drop_use, erase, is_erased
 from node.modules.context import Context, State
 from node.modules.datanets import (
@@ -26,6 +26,9 @@ from node.modules.datanets import (
 from node.modules.grouping import leave_cluster
 from node.modules.models import MODELS, Model, retire
 from node.primitives.crypto import Hash
+
+_STANDING = (RecordStatus.PENDING, RecordStatus.ACCEPTED, RecordStatus.REVOKED)
+"""What can be erased: bytes that a snapshot may hold, or will."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ def erase_by_governance(state: State, context: Context, content: bytes, datanet_
     A record's bond is returned in full: its contributor did not choose this."""
     datanet = DATANETS.get(state, datanet_id)
     record = RECORDS.get(state, datanet.schema_id + content) if datanet is not None else None
-    is_standing = record is not None and record.status in (RecordStatus.PENDING, RecordStatus.ACCEPTED)
+    is_standing = record is not None and record.status in _STANDING
     models = () if datanet is None else datanet.models
     dependents = [each for each in models if content in _files(MODELS.need(state, each))]
     is_gone = is_erased(state, content)
@@ -105,20 +108,23 @@ def remove_record(
     *,
     is_half_burned: bool = False,
 ) -> None:
-    """Takes a record out of its datanet, returns its bond or half of it, retires the models that depend on it."""
-    if record.status not in (RecordStatus.PENDING, RecordStatus.ACCEPTED):
+    """Takes a record out of its datanet, returns its bond or half of it, retires the models that depend on it.
+
+    A revoked record has lost its bond already, and stands where it stood until then."""
+    if record.status not in _STANDING:
         raise TransactionRejected(TransactionReason.WRONG_STATUS, f"the record is {record.status.name.lower()}")
     datanet = DATANETS.need(state, datanet_id)
     RECORDS.put(state, datanet.schema_id + content, replace(record, status=RecordStatus.ERASED))
+    void_challenge(state, context, content, record, datanet.schema_id + content)
     contribution = CONTRIBUTIONS.need(state, record.contribution)
-    if contribution.bonded_count:
+    if contribution.bonded_count and record.status is not RecordStatus.REVOKED:
         changed = replace(contribution, bonded_count=contribution.bonded_count - 1)
         CONTRIBUTIONS.put(state, record.contribution, changed)
         if is_half_burned:
             burn_half(state, contribution.contributor, contribution.record_bond_units)
         else:
             credit(state, contribution.contributor, contribution.record_bond_units)
-    if record.status is RecordStatus.ACCEPTED:
+    if record.status is not RecordStatus.PENDING:
         RECORDS_AT.delete(state, position_key(datanet_id, record.position))
         DATANETS.put(state, datanet_id, replace(datanet, erased_count=datanet.erased_count + 1))
         leave_cluster(state, datanet_id, content, record.leader)

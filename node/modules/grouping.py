@@ -10,6 +10,7 @@ A leader that is erased is followed, in comparisons, by the eldest of its first 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated, ClassVar
 
 from attribution.errors import AttributionError
@@ -30,13 +31,16 @@ from node.modules.datanets import (
     require_age,
     schema_of,
 )
-from node.primitives.crypto import Hash
+from node.primitives.codec import encode
+from node.primitives.crypto import ZERO_HASH, Hash, sha256
 from node.state.table import Reader, Table
 from node.storage.schema import Prefix
 from node.types.genesis import Role
 
 MOST_POSITIONS = 4_096
 """Positions of one grouping, erased ones included."""
+LEAST_RECORDS = 256
+"""Records that a grouping takes at least, if so many are left: each one reads all clusters, and makes others stale."""
 MOST_HEIRS = 16
 """Members that may follow an erased leader: the first ones."""
 RULE = TabularRule()
@@ -68,6 +72,10 @@ class Clusters:
     """Clusters that were ever made."""
     changes: Annotated[int, range(2**48)]
     """Clusters made, inherited and ended: another number, another set of records to compare with."""
+    history: Hash
+    """Commitment to all that made them what they are: two branches may count as many changes, and differ."""
+    grouped_history: Hash
+    """The same, as of the last grouping: what every record's leader follows from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +142,7 @@ class Grouped:
     """Of these, how many lead a cluster of their own."""
 
 
-NONE = Clusters(scales=(), places=0, changes=0)
+NONE = Clusters(scales=(), places=0, changes=0, history=ZERO_HASH, grouped_history=ZERO_HASH)
 
 
 def require_grouped(state: Reader, datanet_id: bytes, datanet: Datanet, count: int) -> None:
@@ -174,7 +182,7 @@ def load_basis(state: Reader, datanet_id: bytes, resources: Resources) -> Basis:
             clusters=tuple((each.leader, each.compared) for each in found if each is not None),
         )
 
-    return resources.memo(b"clusters" + datanet_id + known.changes.to_bytes(8, "big"), build)
+    return resources.memo(b"clusters" + datanet_id + known.history, build)
 
 
 def group_request(basis: Basis, records: tuple[bytes, ...]) -> engine.GroupRequest:
@@ -241,6 +249,10 @@ def meter_group(state: Reader, context: Context, payload: Group) -> int:
     if (is_first and standing < engine.ENCODER_RECORDS) or bool(payload.scales) != is_first:
         detail = f"the first grouping has scales and at least {engine.ENCODER_RECORDS} records, no later one has scales"
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, detail)
+    most = min(count, payload.first + MOST_POSITIONS)
+    if payload.end < most and standing < LEAST_RECORDS:
+        detail = f"{standing} records up to position {payload.end}: at least {LEAST_RECORDS}, or all up to {most}"
+        raise TransactionRejected(TransactionReason.BAD_PAYLOAD, detail)
     return engine.work(known.places, standing, len(datanet.columns))
 
 
@@ -280,8 +292,13 @@ def apply_group(state: State, context: Context, payload: Group) -> None:
             places += 1
         else:
             _add_heir(state, payload.datanet, leader, content)
+    history = sha256(known.history + encode(payload) + b"".join(records))
     changed = Clusters(
-        scales=known.scales or payload.scales, places=places, changes=known.changes + places - known.places
+        scales=known.scales or payload.scales,
+        places=places,
+        changes=known.changes + places - known.places,
+        history=history,
+        grouped_history=history,
     )
     CLUSTERS.put(state, payload.datanet, changed)
     DATANETS.put(state, payload.datanet, replace(datanet, grouped_count=payload.end))
@@ -308,12 +325,14 @@ def leave_cluster(state: State, datanet_id: bytes, content: bytes, leader: bytes
     if content != cluster.compared:
         CLUSTER.put(state, key, replace(cluster, heirs=tuple(each for each in cluster.heirs if each != content)))
         return
+    heir = cluster.heirs[0] if cluster.heirs else ZERO_HASH
     if cluster.heirs:
-        CLUSTER.put(state, key, replace(cluster, compared=cluster.heirs[0], heirs=cluster.heirs[1:]))
+        CLUSTER.put(state, key, replace(cluster, compared=heir, heirs=cluster.heirs[1:]))
     else:
         CLUSTER.delete(state, key)
     known = CLUSTERS.need(state, datanet_id)
-    CLUSTERS.put(state, datanet_id, replace(known, changes=known.changes + 1))
+    history = sha256(known.history + content + heir)
+    CLUSTERS.put(state, datanet_id, replace(known, changes=known.changes + 1, history=history))
 
 
 def _add_heir(state: State, datanet_id: bytes, leader: bytes, content: bytes) -> None:
@@ -326,5 +345,9 @@ def _add_heir(state: State, datanet_id: bytes, leader: bytes, content: bytes) ->
 def _is_due(state: Reader, datanet_id: bytes, datanet: Datanet, count: int) -> bool:
     if len(datanet.columns) < MINIMUM_FEATURES:
         return False
-    is_begun = CLUSTERS.get(state, datanet_id) is not None
-    return is_begun or count - datanet.erased_count >= engine.ENCODER_RECORDS
+    if CLUSTERS.get(state, datanet_id) is not None or count - datanet.erased_count >= engine.ENCODER_RECORDS:
+        return True
+    # What was erased may have come after these: whoever takes late records back must not put the grouping off.
+    places = (position_key(datanet_id, each) for each in range(count))
+    standing = (place for place in places if RECORDS_AT.get(state, place) is not None)
+    return len(tuple(islice(standing, engine.ENCODER_RECORDS))) == engine.ENCODER_RECORDS

@@ -28,7 +28,7 @@ from node.modules.datanets import (
     schema_of,
     snapshot_contents,
 )
-from node.modules.grouping import require_grouped
+from node.modules.grouping import CLUSTERS, require_grouped
 from node.modules.holdouts import HOLDOUTS, REVEALED, Revealed
 from node.modules.validators import epoch_key
 from node.primitives.amount import BPS, Amount
@@ -254,10 +254,16 @@ def engine_model(state: Reader, key: bytes, model: Model, resources: Resources) 
 
     # Between two certifications nothing of this changes: an erasure retires the model. The engine's name comes last:
     # it alone has no fixed length.
-    identity = key + model.weights + model.inverse + epoch_key(model.certified_epoch)
+    identity = key + model.weights + model.inverse + epoch_key(model.certified_epoch) + leaders_of(state, model)
     counts = (model.snapshot_count, model.damping, grouped_count(state, model))
     numbers = b"".join(each.to_bytes(4, "big") for each in counts)
     return resources.memo(identity + numbers + model.engine.encode(), build)
+
+
+def leaders_of(state: Reader, model: Model) -> bytes:
+    """Commitment to the groupings that gave a model's records their leaders: as many may differ on two branches."""
+    known = CLUSTERS.get(state, model.datanet)
+    return known.grouped_history if known is not None else ZERO_HASH
 
 
 def grouped_count(state: Reader, model: Model) -> int:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 
 from attribution.content import content_hash
 from attribution.errors import AttributionError, Reason
-from attribution.head.request import AttributeRequest, CertifyRequest, Model, Problem
+from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest, Model, Problem
 from attribution.record import Column, TabularSchema, encode_query, encode_record
-from node.worker import Failure, Worker, compute_here, outcome_of
+from attribution.request import REQUEST
+from node.claims import Claims
+from node.storage.blobs import BlobStore
+from node.storage.kv import MemoryStore
+from node.worker import Failure, NeedsMaterials, Outcome, Worker, compute_here, outcome_of
 from tests.node.modules.training import train
 
 TIMEOUT_S = 60
@@ -57,6 +61,29 @@ def test_worker_gives_what_this_process_computes_and_keeps_the_model_prepared(wo
     expected = compute_here(ask, materials)
     assert worker.submit(ask, materials).result(TIMEOUT_S) == expected
     assert worker.submit(ask, only_query).result(TIMEOUT_S) == expected
+
+
+def test_a_holdout_point_that_is_a_training_record_is_measured_by_whoever_keeps_the_model_prepared() -> None:
+    """Its bytes are named twice: as the model's, which need not be sent, and as the point's, which must."""
+    model, materials = make_model()
+    blobs = BlobStore(MemoryStore())
+    blobs.put(list(materials.values()), 0)
+    claims = Claims(blobs, lambda request, given, done: done(_computed(request, given)))
+    requests = (
+        AttributeRequest(model=model, queries=(content_hash(QUERY),)),
+        GateRequest(model=model, holdout=tuple(content_hash(each) for each in RECORDS[:2])),
+    )
+    for request in requests:
+        claims.start(request, lambda: None)
+        assert not claims.has_failed(request)
+        assert claims.result(request) == compute_here(request, materials)
+
+
+def _computed(request: REQUEST, materials: Mapping[bytes, bytes]) -> Outcome | Failure:
+    try:
+        return compute_here(request, materials)
+    except NeedsMaterials:
+        return Failure.NEEDS_MATERIALS
 
 
 def test_what_cannot_be_certified_is_an_outcome_and_no_failure(worker: Worker) -> None:

@@ -123,6 +123,46 @@ def test_a_runner_asks_for_leaders_it_does_not_keep() -> None:
     assert runner.run(later, own) == result, "now they are kept"
 
 
+def test_what_one_worker_grouped_before_changes_no_first_grouping() -> None:
+    """Two datanets of one form, or one before and after an erasure: each first grouping fixes its own scales."""
+    runner = Runner(1 << 30)
+    source = random.Random(SEED)
+    still = [
+        encode_record(SCHEMA, 0, [index, *(round(source.gauss(0, 1_000)) for _ in SCHEMA.columns[2:]), 5])
+        for index in range(256)
+    ]
+    materials = {**MATERIALS, **{content_hash(each): each for each in still}}
+    for records in (RECORDS[:256], RECORDS[300:556], tuple(map(content_hash, still)), RECORDS[1:257]):
+        request = GroupRequest(schema=SCHEMA, rule=RULE, scales=(), leaders=(), records=records)
+        assert runner.run(request, materials) == compute(request, materials)
+    other = compute(replace(request, records=RECORDS[:256]), materials).scales
+    later = replace(request, scales=other, leaders=RECORDS[:3], records=RECORDS[300:310])
+    shifted = replace(later, scales=tuple(replace(each, total=each.total + 256_000) for each in other))
+    for request in (later, shifted, later):
+        assert runner.run(request, materials) == compute(request, materials)
+
+
+def test_a_runner_asks_for_all_leaders_when_a_replaced_one_is_like_a_younger_one() -> None:
+    """The leader's heir was compared with nobody: what is kept cannot be built upon, and that is no verdict."""
+    first = compute(GroupRequest(schema=SCHEMA, rule=RULE, scales=(), leaders=(), records=RECORDS[:300]), MATERIALS)
+    pair = next((first.places[index], index) for index in range(300) if first.places[index] != NO_LEADER)
+    alone = [index for index in range(300) if first.places[index] == NO_LEADER and index not in pair][:4]
+    kept = GroupRequest(
+        schema=SCHEMA,
+        rule=RULE,
+        scales=first.scales,
+        leaders=tuple(RECORDS[each] for each in alone),
+        records=RECORDS[300:310],
+    )
+    runner = Runner(1 << 30)
+    runner.run(kept, MATERIALS)
+    tail = tuple(RECORDS[each] for each in pair)
+    request = replace(kept, leaders=(*kept.leaders, *tail))
+    with pytest.raises(NeedsFiles):
+        runner.run(request, {each: MATERIALS[each] for each in (*tail, *request.records)})
+    assert runner.run(request, MATERIALS) == compute(request, MATERIALS)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

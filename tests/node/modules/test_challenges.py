@@ -14,10 +14,12 @@ from node.modules.challenges import (
     ChallengeStatus,
     RuleOnChallenge,
 )
-from node.modules.datanets import RECORDS, RecordStatus, RejectionReason
+from node.modules.contents import is_erased
+from node.modules.datanets import RECORDS, RECORDS_AT, RecordStatus, RejectionReason, position_key
 from node.modules.erasure import EraseRecord
 from node.modules.escrow import ESCROWS
 from node.modules.governance import CastBallot, EraseContent, Propose
+from node.modules.models import MODELS, ModelStatus
 from node.modules.releases import ReleaseEarnings
 from node.modules.rewards import Paid
 from node.modules.vesting import VESTING
@@ -159,9 +161,11 @@ def test_a_challenge_of_a_record_that_governance_erased_is_void(case: tuple[Scen
     proposal = scene.ledger.do(scene.operators[0], Propose(action=action)).transaction_id
     for operator in scene.operators[1:3]:
         scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
-    rule(scene, best, is_upheld=True, reviewers=(0,))
     assert CHALLENGES.need(scene.ledger.state, key_of(scene, best)).status is ChallengeStatus.VOID
-    assert balance(scene, scene.who("rival")) == rival + BOND_UNITS
+    assert balance(scene, scene.who("rival")) == rival + BOND_UNITS, "no reviewer has to speak for it"
+    assert scene.ledger.last(ChallengeChanged).status is ChallengeStatus.VOID
+    payload = RuleOnChallenge(datanet=scene.datanet, record=best.record, is_upheld=True)
+    scene.ledger.fails(scene.reviewers[0], payload, TransactionReason.WRONG_STATUS, "the challenge is void")
     scene.ledger.audit()
 
 
@@ -172,3 +176,30 @@ def test_a_challenge_costs_its_bond_and_the_fee() -> None:
     payload = ChallengeRecord(datanet=scene.datanet, record=best.record, reason=RejectionReason.NO_LICENCE)
     scene.ledger.do(scene.who("rival"), payload)
     assert balance(scene, scene.who("rival")) == before - BOND_UNITS - FEE_UNITS
+
+
+@pytest.mark.parametrize("is_by_vote", [True, False])
+def test_a_revoked_record_can_be_erased_and_leaves_no_model_behind_that_nobody_could_recompute(
+    case: tuple[Scene, Paid], is_by_vote: bool
+) -> None:
+    scene, best = case
+    rule(scene, best, is_upheld=True)
+    before = balance(scene, best.recipient)
+    if is_by_vote:
+        action = EraseContent(blob_hash=best.record, datanet=scene.datanet)
+        proposal = scene.ledger.do(scene.operators[0], Propose(action=action)).transaction_id
+        for operator in scene.operators[1:3]:
+            scene.ledger.do(operator, CastBallot(proposal=proposal, is_yes=True))
+    else:
+        erasure = EraseRecord(datanet=scene.datanet, content=best.record)
+        scene.ledger.do(contributor(scene, best), erasure)
+    state = scene.ledger.state
+    record = RECORDS.need(state, key_of(scene, best))
+    assert is_erased(state, best.record)
+    assert record.status is RecordStatus.ERASED
+    assert RECORDS_AT.get(state, position_key(scene.datanet, record.position)) is None
+    assert MODELS.need(state, scene.model).status is ModelStatus.RETIRED
+    fee_units = 0 if is_by_vote else FEE_UNITS
+    assert balance(scene, best.recipient) == before - fee_units, "the bond is lost already"
+    scene.ledger.audit()
+    assert scene.ledger.replay()

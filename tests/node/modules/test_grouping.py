@@ -104,11 +104,12 @@ def test_near_copies_of_one_label_follow_their_leader_and_all_others_lead(scene:
 def test_grouping_in_steps_gives_what_grouping_at_once_gives(scene: Scene) -> None:
     at_once = scene.fork()
     at_once.ledger.do(at_once.who("attributor"), claim(at_once))
-    for end in (256, 257, 260):
+    for end in (257, 260):
         scene.ledger.do(scene.who("attributor"), claim(scene, end=end))
     assert [leader_of(scene, each) for each in scene.records] == [leader_of(at_once, each) for each in scene.records]
-    for table in (CLUSTER, CLUSTERS):
-        assert dict(scene.ledger.rows(table)) == dict(at_once.ledger.rows(table))  # type: ignore[arg-type]
+    assert dict(scene.ledger.rows(CLUSTER)) == dict(at_once.ledger.rows(CLUSTER))
+    stepwise, whole = (CLUSTERS.need(each.ledger.state, scene.datanet) for each in (scene, at_once))
+    assert replace(stepwise, history=whole.history, grouped_history=whole.grouped_history) == whole
 
 
 @pytest.mark.parametrize(("index", "lie", "truth"), [(0, 1, 0), (256, 256, 0), (257, 0, 1), (259, 0, 259)])
@@ -247,3 +248,95 @@ def test_a_cluster_is_paid_once_and_its_why_names_the_senior(scene: Scene) -> No
     assert clusters == best
     assert len(best) == 16
     scene.ledger.audit()
+
+
+def test_a_block_that_never_became_final_leaves_nothing_behind_in_a_node(scene: Scene) -> None:
+    """Two branches count as many changes of their clusters, and mean others."""
+    scene.ledger.do(scene.who("attributor"), claim(scene, end=256))
+    erasures = {}
+    for index in (0, 100):
+        branch = scene.fork()
+        erasures[index] = EraseRecord(datanet=scene.datanet, content=scene.records[index])
+        branch.ledger.do(branch.who("ann"), erasures[index])
+        if index == 0:
+            abandoned = claim(branch)
+        else:
+            kept = claim(branch)
+    assert abandoned.changes == kept.changes
+    assert abandoned.leaders != kept.leaders
+    unexpected: list[object] = []
+    candidates = [
+        scene.ledger.sign(scene.who("ann"), erasures[0]),
+        scene.ledger.sign(scene.who("attributor"), abandoned),
+    ]
+    built = scene.ledger.build(candidates, lambda _, error: unexpected.append(error))
+    assert (len(built.candidates), unexpected) == (2, [])
+    scene.ledger.do(scene.who("ann"), erasures[100])
+    scene.ledger.do(scene.who("attributor"), kept)
+
+
+def test_records_that_came_late_and_were_erased_do_not_put_the_grouping_off(scene: Scene) -> None:
+    """Only what stood at the epoch's start counts, and of that what was erased."""
+    late = [scene.record(0, index, *range(8)) for index in range(5)]
+    scene.accept(scene.contribute("bob", *late))
+    for each in late:
+        scene.ledger.do(scene.who("bob"), EraseRecord(datanet=scene.datanet, content=each.hash))
+    detail = "0 of 260 positions are grouped"
+    scene.ledger.refuses(scene.who("developer"), scene.registration(), TransactionReason.NOT_YET, detail)
+    scene.ledger.do(scene.who("attributor"), claim(scene))
+
+
+def test_a_grouping_takes_all_that_is_left_or_many_records(scene: Scene) -> None:
+    """One record at a time would make everybody read all clusters for it, and every other claim stale."""
+    scene.ledger.do(scene.who("attributor"), claim(scene, end=256))
+    detail = "1 records up to position 257: at least 256, or all up to 260"
+    scene.ledger.refuses(scene.who("attributor"), claim(scene, end=257), TransactionReason.BAD_PAYLOAD, detail)
+    scene.ledger.do(scene.who("attributor"), claim(scene))
+
+
+def test_answers_of_an_abandoned_branch_leave_no_leaders_behind_in_a_node() -> None:
+    """A record without which two others are no near-copies is erased on one branch: as many positions are grouped."""
+    from node.modules.attributions import Ask
+
+    scene = datanet_scene(WIDE)
+    payload: CreateDatanet = datanet_payload(scene, name="wide", columns=COLUMNS)
+    scene.datanet = scene.ledger.do(scene.who("curator"), payload).transaction_id
+    scene.ledger.wait(WIDE.claim_age_heights)
+    print(f"seed {SEED}")
+    source = random.Random(SEED)
+    points = [tuple(round(source.gauss(0, 10 if column == 0 else 1_000)) for column in range(9)) for _ in range(300)]
+    points[2] = (-40, *points[0][1:])
+    points[0] = (40, *points[0][1:])
+    points[100] = (BOUND, *points[100][1:])
+    records = [scene.record(index % 2, *point) for index, point in enumerate(points)]
+    scene.accept(scene.contribute("ann", *records[:40]))
+    scene.ledger.next_epoch()
+    scene.ledger.wait(WIDE.claim_age_heights)
+    scene.model = scene.ledger.do(scene.who("developer"), scene.registration()).transaction_id
+    scene.accept(scene.contribute("ann", *records[40:]))
+    scene.ledger.next_epoch()
+    ask = Ask(model=scene.model, query=scene.query(*points[0]), fee_units=10**9)
+    question = scene.ledger.do(scene.who("asker"), ask).transaction_id
+    scene.ledger.wait(WIDE.claim_age_heights)
+
+    erasure = EraseRecord(datanet=scene.datanet, content=records[100].hash)
+    abandoned = scene.fork()
+    orders = [claim(abandoned)]
+    abandoned.ledger.do(abandoned.who("attributor"), orders[0])
+    orders.append(abandoned.answer(question))  # type: ignore[arg-type]
+    kept = scene.fork()
+    kept.ledger.do(kept.who("ann"), erasure)
+    grouped = claim(kept)
+    kept.ledger.do(kept.who("attributor"), grouped)
+    answer = kept.answer(question)
+    assert [leader_of(each, records[2].hash) for each in (abandoned, kept)] == [records[0].hash, records[2].hash]
+    assert answer != orders[1]
+
+    nonce = scene.ledger.account(scene.who("attributor")).nonce
+    candidates = [
+        scene.ledger.sign(scene.who("attributor"), each, nonce=nonce + index) for index, each in enumerate(orders)
+    ]
+    assert len(scene.ledger.build(candidates, lambda _, error: pytest.fail(str(error))).candidates) == 2
+    scene.ledger.do(scene.who("ann"), erasure)
+    scene.ledger.do(scene.who("attributor"), grouped)
+    scene.ledger.do(scene.who("attributor"), answer)
