@@ -40,7 +40,7 @@ class ChallengeStatus(IntEnum):
     UPHELD = 1
     REJECTED = 2
     VOID = 3
-    """The record was erased meanwhile: the challenger has its bond back."""
+    """The record was erased meanwhile, or nobody ruled in time: the challenger has its bond back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +125,18 @@ class ChallengeChanged:
     """What had not vested: it goes to the datanet's escrow."""
 
 
-def require_unchallenged(state: State, record_key: bytes) -> None:
-    """Raises: TransactionRejected WRONG_STATUS while a challenge is open."""
-    challenge = CHALLENGES.get(state, record_key)
+def require_unchallenged(state: State, context: Context, content: bytes, record: Record, key: bytes) -> None:
+    """A challenge that nobody ruled on in time is void from here on.
+
+    Raises: TransactionRejected WRONG_STATUS while a challenge is open.
+    """
+    challenge = CHALLENGES.get(state, key)
     if challenge is not None and challenge.status is ChallengeStatus.OPEN:
-        raise TransactionRejected(TransactionReason.WRONG_STATUS, "the record is challenged")
+        due_height = challenge.height + context.parameters.challenge_timeout_heights
+        if context.block.height < due_height:
+            detail = f"the record is challenged, until height {due_height} at most"
+            raise TransactionRejected(TransactionReason.WRONG_STATUS, detail)
+        void_challenge(state, context, content, record, key)
 
 
 def apply_challenge_record(state: State, context: Context, payload: ChallengeRecord) -> None:
@@ -137,7 +144,7 @@ def apply_challenge_record(state: State, context: Context, payload: ChallengeRec
     datanet = DATANETS.need(state, payload.datanet)
     key = datanet.schema_id + payload.record
     record = _standing(state, key, payload.datanet)
-    require_unchallenged(state, key)
+    require_unchallenged(state, context, payload.record, record, key)
     if context.sender == record.contributor or context.sender in datanet.reviewers:
         detail = "neither the contributor nor a reviewer challenges a record"
         raise TransactionRejected(TransactionReason.CONFLICT_OF_INTEREST, detail)
@@ -185,7 +192,7 @@ def apply_rule_on_challenge(state: State, context: Context, payload: RuleOnChall
 
 
 def void_challenge(state: State, context: Context, content: bytes, record: Record, key: bytes) -> None:
-    """The record is erased: there is nothing to rule on, and the challenger has its bond back."""
+    """Nobody is to rule on it any more: an open challenge binds nobody, and the challenger has its bond back."""
     challenge = CHALLENGES.get(state, key)
     if challenge is not None and challenge.status is ChallengeStatus.OPEN:
         credit(state, challenge.challenger, challenge.bond_units)

@@ -23,8 +23,10 @@ from node.modules.datanets import (
     burn_half,
     position_key,
 )
+from node.modules.escrow import add_to_escrow
 from node.modules.grouping import leave_cluster
 from node.modules.models import MODELS, Model, retire
+from node.modules.vesting import forfeit
 from node.primitives.crypto import Hash
 
 _STANDING = (RecordStatus.PENDING, RecordStatus.ACCEPTED, RecordStatus.REVOKED)
@@ -35,8 +37,9 @@ _STANDING = (RecordStatus.PENDING, RecordStatus.ACCEPTED, RecordStatus.REVOKED)
 class EraseRecord:
     """A contributor takes a record back, by law.
 
-    Its bond is returned once the reviewers have accepted it; before that half is burned, as a rejection burns it:
-    whoever sees a rejection coming saves nothing by going first."""
+    Its bond is returned once the reviewers have accepted it; before that half is burned, as a rejection burns it. What
+    it earned and has not vested goes to the datanet's escrow, as an upheld challenge would take it: whoever sees a
+    rejection or a challenge coming saves nothing of that by going first."""
 
     datanet: Hash
     """Where it stands."""
@@ -58,8 +61,10 @@ def apply_erase_record(state: State, context: Context, payload: EraseRecord) -> 
     record = RECORDS.need(state, datanet.schema_id + payload.content)
     if record.contributor != context.sender or record.datanet != payload.datanet:
         raise TransactionRejected(TransactionReason.NOT_OWNER)
-    require_unchallenged(state, datanet.schema_id + payload.content)
+    key = datanet.schema_id + payload.content
+    require_unchallenged(state, context, payload.content, record, key)
     is_pending = record.status is RecordStatus.PENDING
+    add_to_escrow(state, payload.datanet, forfeit(state, context, key))
     remove_record(state, context, payload.datanet, payload.content, record, is_half_burned=is_pending)
     if drop_use(state, payload.content):
         erase(state, context, payload.content)

@@ -245,8 +245,9 @@ def meter_group(state: Reader, context: Context, payload: Group) -> int:
     if len(payload.leaders) != standing:
         detail = f"{standing} records stand there, not {len(payload.leaders)}"
         raise TransactionRejected(TransactionReason.STALE_SNAPSHOT, detail)
-    is_first = not known.scales
-    if (is_first and standing < engine.ENCODER_RECORDS) or bool(payload.scales) != is_first:
+    is_first = not known.scales and standing >= engine.ENCODER_RECORDS
+    is_passed_over = not known.scales and payload.end - payload.first == MOST_POSITIONS and not is_first
+    if bool(payload.scales) != is_first or not (known.scales or is_first or is_passed_over):
         detail = f"the first grouping has scales and at least {engine.ENCODER_RECORDS} records, no later one has scales"
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, detail)
     most = min(count, payload.first + MOST_POSITIONS)
@@ -258,10 +259,13 @@ def meter_group(state: Reader, context: Context, payload: Group) -> int:
 
 def verify_group(state: Reader, _context: Context, payload: Group, resources: Resources) -> None:
     """Recomputes the grouping. Raises: TransactionRejected FALSE_CLAIM; Pending."""
-    if not payload.leaders:  # all were erased
-        return
-    basis = load_basis(state, payload.datanet, resources)
     records = standing_records(state, payload.datanet, payload.first, payload.end)
+    basis = load_basis(state, payload.datanet, resources)
+    if not payload.leaders or not (basis.scales or payload.scales):
+        # All were erased, or so many that the rest fixes no scales: these are like nobody.
+        if payload.leaders != records:
+            raise TransactionRejected(TransactionReason.FALSE_CLAIM, "without scales every record leads itself")
+        return
     try:
         result = resources.result(group_request(basis, records))
     except AttributionError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from node.errors import TransactionReason, TransactionRejected
 from node.modules.challenges import require_unchallenged
 from node.modules.context import Context, State
-from node.modules.datanets import DATANETS
+from node.modules.datanets import DATANETS, RECORDS
 from node.modules.vesting import pay_vested
 from node.primitives.amount import Amount
 from node.primitives.crypto import Address, Hash
@@ -47,7 +47,7 @@ def apply_release(state: State, context: Context, payload: ReleaseEarnings) -> N
     datanet = DATANETS.need(state, payload.datanet)
     for content in payload.records:
         key = datanet.schema_id + content
-        require_unchallenged(state, key)
+        require_unchallenged(state, context, content, RECORDS.need(state, key), key)
         released_units, left_units, recipient = pay_vested(state, context, key)
         if released_units == 0:
             detail = f"nothing of record {content.hex()} has vested that was not paid out"

@@ -19,14 +19,16 @@ from node.state.table import Reader, Table
 from node.storage.schema import Prefix
 
 TRAILING_EPOCHS = 4
+SCORE_STEP = 8
+"""Scores are noted rounded down to multiples of this, and no lower: a row of them stays short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """How much was paid for answers in which a cluster scored so."""
 
-    score: Annotated[int, range(1, NO_CLIP + 1)]
-    """The unclipped score."""
+    score: Annotated[int, range(SCORE_STEP, NO_CLIP + 1)]
+    """The unclipped score, a multiple of 8."""
     fee_units: Amount
     """The fees, once for each cluster."""
 
@@ -35,7 +37,7 @@ class Score:
 class Scores:
     """What the clusters of an epoch scored."""
 
-    scores: Annotated[tuple[Score, ...], range(NO_CLIP + 1)]
+    scores: Annotated[tuple[Score, ...], range(NO_CLIP // SCORE_STEP + 1)]
     """By score, lowest first."""
 
 
@@ -80,7 +82,8 @@ def note_scores(state: State, model_id: bytes, epoch: int, fees_units: Mapping[i
     known = SCORES.get(state, key)
     weights = {each.score: each.fee_units for each in known.scores} if known is not None else {}
     for score, fee_units in fees_units.items():
-        weights[score] = add_amounts(weights.get(score, 0), fee_units)
+        step = max(score // SCORE_STEP, 1) * SCORE_STEP
+        weights[step] = add_amounts(weights.get(step, 0), fee_units)
     SCORES.put(
         state, key, Scores(scores=tuple(Score(score=score, fee_units=weights[score]) for score in sorted(weights)))
     )

@@ -134,6 +134,8 @@ class Parameters:
     """How many clusters one question pays."""
     vesting_epochs: Annotated[int, range(MOST_VESTING_EPOCHS + 1)] = 8
     """Over how many epochs what a record earns becomes its contributor's; 0 is at once."""
+    challenge_timeout_heights: Annotated[int, range(1, 1_000_001)] = 20_000
+    """After so many heights a challenge that the reviewers did not rule on binds nobody."""
 
     def __post_init__(self) -> None:
         """Raises: ValueError when parts do not make a whole."""

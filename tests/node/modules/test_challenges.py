@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -54,6 +55,12 @@ def rule(scene: Scene, best: Paid, is_upheld: bool, reviewers: tuple[int, ...] =
         scene.ledger.do(scene.reviewers[index], payload)
 
 
+def held(scene: Scene) -> str:
+    """What stops others while the challenge is open."""
+    [challenge] = [each for _, each in scene.ledger.rows(CHALLENGES)]
+    return f"the record is challenged, until height {challenge.height + SLOW.challenge_timeout_heights} at most"
+
+
 def key_of(scene: Scene, best: Paid) -> bytes:
     return scene.schema.id() + best.record
 
@@ -71,11 +78,11 @@ def test_a_challenge_locks_a_bond_and_stops_releases_and_erasure(case: tuple[Sce
     scene.ledger.audit()
     scene.ledger.next_epoch()
     release = ReleaseEarnings(datanet=scene.datanet, records=(best.record,))
-    scene.ledger.fails(scene.who("nobody"), release, TransactionReason.WRONG_STATUS, "the record is challenged")
+    scene.ledger.fails(scene.who("nobody"), release, TransactionReason.WRONG_STATUS, held(scene))
     erasure = EraseRecord(datanet=scene.datanet, content=best.record)
-    scene.ledger.fails(contributor(scene, best), erasure, TransactionReason.WRONG_STATUS, "the record is challenged")
+    scene.ledger.fails(contributor(scene, best), erasure, TransactionReason.WRONG_STATUS, held(scene))
     again = ChallengeRecord(datanet=scene.datanet, record=best.record, reason=RejectionReason.OTHER)
-    scene.ledger.fails(scene.who("nobody"), again, TransactionReason.WRONG_STATUS, "the record is challenged")
+    scene.ledger.fails(scene.who("nobody"), again, TransactionReason.WRONG_STATUS, held(scene))
 
 
 def test_an_upheld_challenge_takes_bond_and_unvested_earnings_and_ends_earning(case: tuple[Scene, Paid]) -> None:
@@ -166,6 +173,34 @@ def test_a_challenge_of_a_record_that_governance_erased_is_void(case: tuple[Scen
     assert scene.ledger.last(ChallengeChanged).status is ChallengeStatus.VOID
     payload = RuleOnChallenge(datanet=scene.datanet, record=best.record, is_upheld=True)
     scene.ledger.fails(scene.reviewers[0], payload, TransactionReason.WRONG_STATUS, "the challenge is void")
+    scene.ledger.audit()
+
+
+def test_a_challenge_that_nobody_rules_on_in_time_binds_nobody() -> None:
+    scene = _answered(replace(SLOW, challenge_timeout_heights=12)).fork()
+    best = paid(scene)
+    payload = ChallengeRecord(datanet=scene.datanet, record=best.record, reason=RejectionReason.OTHER)
+    scene.ledger.do(scene.who("rival"), payload)
+    rival = balance(scene, scene.who("rival"))
+    release = ReleaseEarnings(datanet=scene.datanet, records=(best.record,))
+    scene.ledger.wait(10)
+    due = f"the record is challenged, until height {scene.ledger.height + 2} at most"
+    scene.ledger.fails(scene.who("nobody"), release, TransactionReason.WRONG_STATUS, due)
+    scene.ledger.do(scene.who("nobody"), release)
+    assert CHALLENGES.need(scene.ledger.state, key_of(scene, best)).status is ChallengeStatus.VOID
+    assert balance(scene, scene.who("rival")) == rival + BOND_UNITS
+    scene.ledger.audit()
+
+
+def test_erasing_a_record_first_saves_nothing_of_what_a_challenge_would_take() -> None:
+    scene = _answered().fork()
+    best = paid(scene)
+    owner = contributor(scene, best)
+    before, held_units = balance(scene, owner), ESCROWS.need(scene.ledger.state, scene.datanet).balance_units
+    scene.ledger.do(owner, EraseRecord(datanet=scene.datanet, content=best.record))
+    assert balance(scene, owner) == before + BOND_UNITS - FEE_UNITS
+    assert ESCROWS.need(scene.ledger.state, scene.datanet).balance_units == held_units + best.amount_units
+    assert VESTING.get(scene.ledger.state, key_of(scene, best)) is None
     scene.ledger.audit()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from attribution.grouping.request import ENCODER_RECORDS
 from node.errors import TransactionReason
+from node.modules import grouping as module
 from node.modules.datanets import DATANETS, RECORDS, ColumnSpec, CreateDatanet, position_key
 from node.modules.erasure import EraseRecord
 from node.modules.grouping import (
@@ -340,3 +341,28 @@ def test_answers_of_an_abandoned_branch_leave_no_leaders_behind_in_a_node() -> N
     scene.ledger.do(scene.who("ann"), erasure)
     scene.ledger.do(scene.who("attributor"), grouped)
     scene.ledger.do(scene.who("attributor"), answer)
+
+
+def test_positions_of_which_most_were_erased_are_passed_over_and_grouping_begins_behind_them(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever erases the first records of a datanet does not keep the others from being grouped."""
+    monkeypatch.setattr(module, "MOST_POSITIONS", 100)
+    for content in scene.records[:60]:
+        scene.ledger.do(scene.who("ann"), EraseRecord(datanet=scene.datanet, content=content))
+    source = random.Random(SEED + 1)
+    more = [scene.record(0, *(round(source.gauss(0, 1_000)) for _ in COLUMNS)) for _ in range(280)]
+    scene.accept(scene.contribute("ann", *more))
+    scene.ledger.next_epoch()
+    scene.ledger.wait(WIDE.claim_age_heights)
+    standing = scene.records[60:100]
+    payload = Group(datanet=scene.datanet, changes=0, first=0, end=100, scales=(), leaders=standing)
+    lie = replace(payload, leaders=(standing[1], *standing[1:]))
+    words = "without scales every record leads itself"
+    scene.ledger.refuses(scene.who("attributor"), lie, TransactionReason.FALSE_CLAIM, words)
+    scene.ledger.do(scene.who("attributor"), payload)
+    monkeypatch.setattr(module, "MOST_POSITIONS", MOST_POSITIONS)
+    scene.ledger.do(scene.who("attributor"), claim(scene))
+    known = CLUSTERS.need(scene.ledger.state, scene.datanet)
+    assert len(known.scales) == 9
+    assert DATANETS.need(scene.ledger.state, scene.datanet).grouped_count == 540

@@ -27,22 +27,22 @@ def test_without_history_there_is_no_clip(view: View) -> None:
 
 
 def test_the_clip_of_an_epoch_does_not_move_within_it(view: View) -> None:
-    note_scores(view, MODEL, 7, {100: 10})
+    note_scores(view, MODEL, 7, {104: 10})
     assert current_clip(view, MODEL, 7) == NO_CLIP
-    assert current_clip(view, MODEL, 8) == 200
+    assert current_clip(view, MODEL, 8) == 208
     note_scores(view, MODEL, 8, {400: 1_000})
-    assert current_clip(view, MODEL, 8) == 200
+    assert current_clip(view, MODEL, 8) == 208
     assert current_clip(view, MODEL, 9) == 800
 
 
 def test_fees_weigh_and_models_are_apart(view: View) -> None:
     note_scores(view, MODEL, 7, {100: 10, 300: 9})
-    note_scores(view, MODEL, 7, {300: 2})
-    note_scores(view, OTHER, 7, {50: 1})
+    note_scores(view, MODEL, 7, {303: 2})
+    note_scores(view, OTHER, 7, {5: 1, 7: 1})
     assert SCORES.need(view, MODEL + epoch_key(7)) == Scores(
-        scores=(Score(score=100, fee_units=10), Score(score=300, fee_units=11))
+        scores=(Score(score=96, fee_units=10), Score(score=296, fee_units=11))
     )
-    assert (current_clip(view, MODEL, 8), current_clip(view, OTHER, 8)) == (600, 100)
+    assert (current_clip(view, MODEL, 8), current_clip(view, OTHER, 8)) == (592, 16)
 
 
 def test_four_epochs_count_and_older_ones_are_forgotten(view: View) -> None:
@@ -50,7 +50,7 @@ def test_four_epochs_count_and_older_ones_are_forgotten(view: View) -> None:
         note_scores(view, MODEL, epoch, {100 * epoch: 1})
     assert SCORED_EPOCHS.need(view, MODEL).epochs == (3, 4, 5, 6, 7)
     assert [SCORES.get(view, MODEL + epoch_key(epoch)) is not None for epoch in range(1, 8)] == [False] * 2 + [True] * 5
-    # Epochs 4 to 7 count in the eighth: the lower median of 400, 500, 600, 700.
-    assert current_clip(view, MODEL, 8) == NO_CLIP
+    # Epochs 4 to 7 count in the eighth: the lower median of 400, 496, 600, 696.
+    assert current_clip(view, MODEL, 8) == 992
     assert current_clip(view, MODEL, 7) == 800
     assert current_clip(view, MODEL, 12) == NO_CLIP, "nothing of the last four epochs is left"

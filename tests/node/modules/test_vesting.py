@@ -11,14 +11,15 @@ from node.errors import TransactionReason
 from node.modules.releases import EarningsReleased, ReleaseEarnings
 from node.modules.rewards import Paid
 from node.modules.vesting import VESTING, Earned, Vesting, vested_units
+from node.types.parameters import Parameters
 from tests.node.modules.scenes import PARAMETERS, Scene, asked_scene
 
 SLOW = replace(PARAMETERS, vesting_epochs=4, certificate_epochs=40)
 
 
 @cache
-def _answered() -> Scene:
-    scene = asked_scene(SLOW)
+def _answered(parameters: Parameters = SLOW) -> Scene:
+    scene = asked_scene(parameters)
     scene.ledger.do(scene.who("attributor"), scene.answer(scene.question))
     return scene
 
