@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -19,12 +20,13 @@ import aiohttp
 import msgspec
 
 from node.api import views, views_chain
-from node.errors import NetworkError, OpenLedgerError, TransactionReason
+from node.errors import NetworkError, OpenLedgerError, RequestReason, TransactionReason
 from node.execution.registry import KIND_OF
 from node.primitives.address import format_address
 from node.primitives.amount import AMOUNT_END
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey
+from node.types.content import PIECE_SIZE_BYTES, cut, make_manifest
 from node.types.transaction import decode_transaction, sign_transaction
 
 VALID_HEIGHTS = 1_000
@@ -36,9 +38,13 @@ LARGEST_ANSWER_SIZE_BYTES = 2**28
 UPLOAD_COUNT = 256
 """Contents in one upload."""
 UPLOAD_SIZE_BYTES = 4 * 2**20
-"""Their size; a larger one goes alone."""
+"""Their size; a larger one goes alone, piece by piece."""
+UPLOADS_AT_ONCE = 4
+"""Pieces of a large content that are under way at a time."""
+UPLOAD_TIMEOUT_S = 600.0
 
 T = TypeVar("T")
+OnProgress = Callable[[int, int], None]
 Topic = Literal["blocks", "transactions", "payments"]
 
 
@@ -194,14 +200,80 @@ class AsyncClient:
         """Uploads contents that a transaction will refer to; returns their hashes."""
         hashes: list[str] = []
         for part in _parts(contents):
+            if len(part) == 1 and len(part[0]) > UPLOAD_SIZE_BYTES:
+                hashes.append(await self.upload(part[0]))
+                continue
             texts = [base64.b64encode(each).decode() for each in part]
             hashes += (await self.call_as(views.BlobHashes, "put_blobs", contents=texts)).hashes
         return hashes
 
+    async def upload(
+        self,
+        content: bytes | Path,
+        *,
+        on_progress: OnProgress | None = None,
+        validators: int = 0,
+        timeout_s: float = UPLOAD_TIMEOUT_S,
+    ) -> str:
+        """Uploads a content of any size, or a file, and returns its hash.
+
+        What is there already is not sent again: after a break, call it again. Returns once the node, and as many other
+        validators as are asked for, hold it.
+
+        `on_progress` hears how many bytes of how many are there.
+
+        Raises: CallFailed, NetworkError (when time is up too).
+        """
+        manifest = await asyncio.to_thread(make_manifest, _pieces_of(content))
+        if len(manifest.pieces) < 2:
+            data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+            [content_hash] = await self.put_blobs([data])
+            return content_hash
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        begun = await self._patiently(
+            "begin_upload",
+            hash=manifest.content.hex(),
+            size_bytes=manifest.size_bytes,
+            pieces=[each.hex() for each in manifest.pieces],
+        )
+        missing = set(begun.missing)
+
+        def tell() -> None:
+            if on_progress is not None:
+                there = sum(manifest.piece_size_bytes(i) for i in range(len(manifest.pieces)) if i not in missing)
+                on_progress(there, manifest.size_bytes)
+
+        async def put(pieces: Iterator[tuple[int, bytes]]) -> None:
+            for index, data in pieces:
+                await self._patiently("put_piece", id=begun.id, index=index, data=base64.b64encode(data).decode())
+                missing.discard(index)
+                tell()
+
+        tell()
+        wanted = ((index, data) for index, data in enumerate(_pieces_of(content)) if index in begun.missing)
+        putting = [asyncio.ensure_future(put(wanted)) for _ in range(UPLOADS_AT_ONCE)]
+        try:
+            await asyncio.gather(*putting)
+        finally:
+            for task in putting:
+                task.cancel()
+        while True:
+            status = await self.call_as(views.UploadView, "upload_status", hash=begun.hash, id=begun.id)
+            if status.is_complete and status.validators >= validators:
+                return begun.hash
+            if asyncio.get_running_loop().time() > deadline_s:
+                held = f"{status.validators} other validators hold it" if status.is_complete else "it is not complete"
+                raise NetworkError(f"the upload of {begun.hash}: {held} after {timeout_s:g} s")
+            await asyncio.sleep(POLL_S)
+
     async def get_blob(self, content_hash: str) -> bytes:
-        """A public content."""
-        answer = await self.call_as(views.BlobView, "get_blob", hash=content_hash)
-        return base64.b64decode(answer.content)
+        """A public content, however large."""
+        content = bytearray()
+        while True:
+            answer = await self.call_as(views.BlobView, "get_blob", hash=content_hash, offset_bytes=len(content))
+            content += base64.b64decode(answer.content)
+            if len(content) >= answer.size_bytes or not answer.content:
+                return bytes(content)
 
     # State.
 
@@ -310,6 +382,17 @@ class AsyncClient:
             raise _failure(answer.error)
         return answer.result
 
+    async def _patiently(self, method: str, **parameters: Any) -> views.UploadView:
+        """A call of an upload; waits when the node writes as fast as it can."""
+        for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
+            try:
+                return await self.call_as(views.UploadView, method, **parameters)
+            except CallFailed as error:
+                if error.reason != RequestReason.TOO_MANY_REQUESTS or attempt + 1 == ATTEMPTS_WHEN_TOO_FAST:
+                    raise
+            await asyncio.sleep(2**attempt * POLL_S)
+        raise AssertionError("the last attempt answers or raises")
+
     async def _post(self, body: bytes) -> bytes:
         return await self._request("POST", "/", data=body, headers={"Content-Type": "application/json"})
 
@@ -402,6 +485,18 @@ class Client:
         """See `AsyncClient.put_blobs`."""
         return self._run(self._client.put_blobs(contents))
 
+    def upload(
+        self,
+        content: bytes | Path,
+        *,
+        on_progress: OnProgress | None = None,
+        validators: int = 0,
+        timeout_s: float = UPLOAD_TIMEOUT_S,
+    ) -> str:
+        """See `AsyncClient.upload`."""
+        work = self._client.upload(content, on_progress=on_progress, validators=validators, timeout_s=timeout_s)
+        return self._run(work)
+
     def get_blob(self, content_hash: str) -> bytes:
         """See `AsyncClient.get_blob`."""
         return self._run(self._client.get_blob(content_hash))
@@ -485,6 +580,16 @@ def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:
         size_bytes += len(content)
     if part:
         yield part
+
+
+def _pieces_of(content: bytes | Path) -> Iterator[bytes]:
+    """A content's pieces; a file is never held whole."""
+    if isinstance(content, bytes):
+        yield from cut(content)
+        return
+    with content.open("rb") as file:
+        while piece := file.read(PIECE_SIZE_BYTES):
+            yield piece
 
 
 def _decode(data: bytes | msgspec.Raw | str, *, type: type[T]) -> T:  # noqa: A002 (as msgspec names it)

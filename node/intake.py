@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attribution.request import REQUEST
@@ -91,7 +91,7 @@ class Intake:
         mempool: Mempool,
         claims: Claims,
         verify_signatures: VerifySignatures,
-        fetch_blobs: Callable[[Sequence[bytes], bytes | None], None],
+        fetch_blobs: Callable[[Sequence[bytes], bytes | None, Mapping[bytes, int]], None],
         on_admitted: Callable[[Candidate, bytes | None], None],
         on_dropped: Callable[[Candidate, TransactionRejected], None],
         on_bad_signature: Callable[[bytes], None],
@@ -260,13 +260,13 @@ class Intake:
             # Over the RPC the bytes come first: whoever sends the transaction has them.
             self._refuse(arrival, TransactionRejected(TransactionReason.BLOB_MISSING, blob_hash.hex()))
             return
-        missing = [
-            each.hash
+        missing = {
+            each.hash: each.size_bytes
             for each in arrival.candidate.kind.blobs(arrival.candidate.payload)
             if each.hash == blob_hash or not self._claims.has_blob(each.hash)
-        ]
+        }
         self._waiting.setdefault(blob_hash, set()).add(arrival.candidate.data)
-        self._fetch_blobs(missing or [blob_hash], arrival.source)
+        self._fetch_blobs(list(missing) or [blob_hash], arrival.source, missing)
 
     def _queue_claim(self, arrival: Arrival, request: REQUEST) -> None:
         candidate = arrival.candidate
@@ -277,7 +277,7 @@ class Intake:
         missing = self._claims.missing_blobs(request)
         if missing:
             self._waiting.setdefault(missing[0], set()).add(candidate.data)
-            self._fetch_blobs(missing, arrival.source)
+            self._fetch_blobs(missing, arrival.source, {})
             return
         if self._claiming[sender] >= (1 if arrival.source is None else MOST_CLAIMS_OF_PEERS):
             self._refuse(arrival, TransactionRejected(TransactionReason.CLAIM_PENDING))

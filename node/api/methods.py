@@ -31,7 +31,9 @@ from node.primitives.codec import decode, encode
 from node.primitives.crypto import Tag, is_valid_signature, signing_digest
 from node.primitives.plain import to_plain
 from node.storage.blobs import LARGEST_UNREFERENCED_SIZE_BYTES
+from node.storage.pieces import Partial
 from node.types.block import PROTOCOL_VERSION
+from node.types.content import PIECE_SIZE_BYTES, ContentManifest
 from node.types.parameters import Parameters
 from node.types.transaction import Transaction
 from node.types.validator import node_id_of
@@ -314,7 +316,9 @@ def register(source: Source, parameters: requests.RegisterParameters) -> views.R
 
 def put_blobs(source: Source, parameters: requests.UploadParameters) -> views.BlobHashes:
     """Takes contents that a transaction will refer to."""
-    contents = [_content(parameters.encoding, index, text) for index, text in enumerate(parameters.contents)]
+    contents = [
+        _content(parameters.encoding, f"contents[{index}]", text) for index, text in enumerate(parameters.contents)
+    ]
     limit = GOVERNING.get(source.replica.state).parameters.blob_size_bytes
     for index, content in enumerate(contents):
         if not 1 <= len(content) <= limit:
@@ -325,12 +329,52 @@ def put_blobs(source: Source, parameters: requests.UploadParameters) -> views.Bl
     return views.BlobHashes(hashes=[each.hex() for each in source.put_blobs(contents)])
 
 
+def begin_upload(source: Source, address: str, parameters: requests.BeginUploadParameters) -> views.UploadView:
+    """Begins to take a content of more than 1 MiB piece by piece, or goes on with it: says which are missing."""
+    manifest = ContentManifest(
+        content=bytes.fromhex(parameters.hash),
+        size_bytes=parameters.size_bytes,
+        pieces=tuple(map(bytes.fromhex, parameters.pieces)),
+    )
+    return _upload(source, manifest, manifest.id(), source.begin_upload(manifest, address))
+
+
+async def put_piece(source: Source, parameters: requests.PieceParameters) -> views.UploadView:
+    """Takes a piece; the same again changes nothing. After the last one the whole is checked."""
+    partial = source.replica.blobs.pieces.partials.get(bytes.fromhex(parameters.id))
+    if partial is None:
+        raise RequestRejected(RequestReason.NOT_FOUND, "no such upload is under way: begin it again")
+    data = _content(parameters.encoding, "data", parameters.data)
+    await source.put_piece(partial, parameters.index, data)
+    return _upload(source, partial.manifest, partial.id, partial)
+
+
+def upload_status(source: Source, parameters: requests.UploadStatusParameters) -> views.UploadView:
+    """What is missing of an upload, and how many validators hold it once it is done."""
+    content, upload_id = bytes.fromhex(parameters.hash), bytes.fromhex(parameters.id)
+    pieces = source.replica.blobs.pieces
+    partial = pieces.partials.get(upload_id)
+    manifest = pieces.manifest(content) if partial is None else partial.manifest
+    if manifest is None or manifest.content != content:
+        raise RequestRejected(RequestReason.NOT_FOUND, "no such upload is under way: begin it again")
+    return _upload(source, manifest, upload_id, partial)
+
+
 def get_blob(source: Source, parameters: requests.ContentParameters) -> views.BlobView:
     """A content's bytes."""
     content_hash = bytes.fromhex(parameters.hash)
-    content = readable_content(source, content_hash, parameters)
+    size_bytes = readable_size_bytes(source, content_hash, parameters)
+    if parameters.offset_bytes is None and size_bytes > requests.LARGEST_READ_SIZE_BYTES:
+        path = f"{requests.BASE}/contents/{parameters.hash.lower()}"
+        detail = f"it has {size_bytes} bytes: read it in parts from offset_bytes on, or GET {path} with Range"
+        raise RequestRejected(RequestReason.TOO_LARGE, detail)
+    offset = parameters.offset_bytes or 0
+    part = b"".join(source.replica.blobs.read(content_hash, offset, offset + requests.LARGEST_READ_SIZE_BYTES))
     return views.BlobView(
-        hash=parameters.hash.lower(), size_bytes=len(content), content=base64.b64encode(content).decode()
+        hash=parameters.hash.lower(),
+        size_bytes=size_bytes,
+        content=base64.b64encode(part).decode(),
+        offset_bytes=offset,
     )
 
 
@@ -392,18 +436,31 @@ def bytes_of(text: str, name: str = "transaction") -> bytes:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, f"{name} is hexadecimal") from error
 
 
-def readable_content(source: Source, content_hash: bytes, proof: requests.ContentParameters | None = None) -> bytes:
-    """The bytes of a content that may be read. Raises: RequestRejected ERASED, NOT_FOUND, NOT_PERMITTED."""
+def readable_size_bytes(source: Source, content_hash: bytes, proof: requests.ContentParameters | None = None) -> int:
+    """How many bytes a content has that may be read. Raises: RequestRejected ERASED, NOT_FOUND, NOT_PERMITTED."""
     if is_erased(source.replica.state, content_hash):
         raise RequestRejected(RequestReason.ERASED)
-    content = source.replica.blobs.get(content_hash)
-    if content is None:
+    size_bytes = source.replica.blobs.size_bytes(content_hash)
+    if size_bytes is None:
         raise RequestRejected(RequestReason.NOT_FOUND, "this node does not hold the content")
     if not source.replica.blobs.is_public(content_hash) and not (
         proof is not None and _is_reviewer(source, content_hash, proof)
     ):
         raise RequestRejected(RequestReason.NOT_PERMITTED)
-    return content
+    return size_bytes
+
+
+def _upload(source: Source, manifest: ContentManifest, upload_id: bytes, partial: Partial | None) -> views.UploadView:
+    is_complete = source.replica.blobs.has(manifest.content)
+    return views.UploadView(
+        id=upload_id.hex(),
+        hash=manifest.content.hex(),
+        size_bytes=manifest.size_bytes,
+        piece_size_bytes=PIECE_SIZE_BYTES,
+        missing=[] if is_complete or partial is None else partial.missing,
+        is_complete=is_complete,
+        validators=source.replica.replication.holders(manifest.content),
+    )
 
 
 def _is_reviewer(source: Source, content_hash: bytes, proof: requests.ContentParameters) -> bool:
@@ -459,11 +516,11 @@ def _admitted(transaction_id: bytes) -> views_chain.Admission:
     return views_chain.Admission(transaction_id=transaction_id.hex(), status="admitted")
 
 
-def _content(encoding: str, index: int, text: str) -> bytes:
+def _content(encoding: str, name: str, text: str) -> bytes:
     try:
         return bytes.fromhex(text) if encoding == "hex" else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"contents[{index}] is not {encoding}") from error
+        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"{name} is not {encoding}") from error
 
 
 def _answer(stored: StoredBlock, index: int, *, prove: bool) -> views_chain.TransactionAnswer:
@@ -545,6 +602,20 @@ METHODS: Sequence[Method] = (
         result=views.BlobHashes,
         run=put_blobs,
         cost=lambda parameters: len(parameters.contents),
+    ),
+    Method(
+        name="begin_upload",
+        parameters=requests.BeginUploadParameters,
+        result=views.UploadView,
+        run_for=begin_upload,
+        cost=_one,
+    ),
+    Method(name="put_piece", parameters=requests.PieceParameters, result=views.UploadView, run=put_piece, cost=_one),
+    Method(
+        name="upload_status",
+        parameters=requests.UploadStatusParameters,
+        result=views.UploadView,
+        run=upload_status,
     ),
     Method(name="get_blob", parameters=requests.ContentParameters, result=views.BlobView, run=get_blob),
     Method(

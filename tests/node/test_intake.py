@@ -63,7 +63,7 @@ class Desk:
             mempool=self.mempool,
             claims=self.claims,
             verify_signatures=lambda items, done: self.batches.append((list(items), done)),
-            fetch_blobs=lambda hashes, peer: self.fetched.append((tuple(hashes), peer)),
+            fetch_blobs=lambda hashes, peer, _sizes: self.fetched.append((tuple(hashes), peer)),
             on_admitted=lambda candidate, source: self.admitted.append((candidate.id, source)),
             on_dropped=lambda candidate, error: self.dropped.append((candidate.id, error.reason)),
             on_bad_signature=self.liars.append,
