@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
@@ -394,20 +395,22 @@ class AsyncClient:
         raise AssertionError("the last attempt answers or raises")
 
     async def _post(self, body: bytes) -> bytes:
-        return await self._request("POST", "/", data=body, headers={"Content-Type": "application/json"})
+        return await self._request("POST", "/", body=body, headers={"Content-Type": "application/json"})
 
-    async def _request(self, method: str, path: str, **options: Any) -> bytes:
+    async def _request(self, method: str, path: str, body: bytes | None = None, **options: Any) -> bytes:
         """The answer's bytes; waits and asks again when the node says that it is asked too fast."""
         for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
+            if body is not None:
+                options["data"] = BytesIO(body)  # a large one is written part by part
             try:
                 async with self._open().request(method, self._url + path, **options) as answer:
-                    body = await _read_bounded(answer)
+                    found = await _read_bounded(answer)
                     if answer.status == 429 and attempt + 1 < ATTEMPTS_WHEN_TOO_FAST:
                         wait_s = float(answer.headers.get("Retry-After", "1"))
                     elif answer.status < 400:
-                        return body
+                        return found
                     else:
-                        raise _http_failure(answer.status, body)
+                        raise _http_failure(answer.status, found)
             except (aiohttp.ClientError, TimeoutError) as error:
                 # A kept connection that the node closed in the meantime says nothing about the node. Asking again is
                 # safe: a transaction is known by its id, a content by its hash.

@@ -446,9 +446,9 @@ class Replication:
                 pieces.write_piece(partial.id, index, data)
 
         def on_done() -> None:
-            is_known = verdict[0] and pieces.note_piece(partial, index, self._host.wall_ms())
-            if is_known and not partial.missing and not partial.is_finishing:
-                self._finish(partial)
+            known = pieces.note_piece(partial, index, self._host.wall_ms()) if verdict[0] else None
+            if known is not None and not known.missing and not known.is_finishing:
+                self._finish(known)
             on_stored(verdict[0])
 
         self._host.run_aside(check, on_done)

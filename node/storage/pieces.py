@@ -133,18 +133,18 @@ class PieceStore:
         """Keeps a piece that was checked; `note_piece` follows once it is written."""
         self._store.write({_piece_key(PIECE, manifest_id, index): data, _piece_key(MARK, manifest_id, index): b""})
 
-    def note_piece(self, partial: Partial, index: int, now_ms: int) -> bool:
-        """A piece is written. Returns whether what it belongs to is still on its way; if not, it is let go of too."""
+    def note_piece(self, partial: Partial, index: int, now_ms: int) -> Partial | None:
+        """A piece is written. Returns what it belongs to, if that is still on its way; if not, it is let go of too."""
         known = self.partials.get(partial.id)
         if known is None:
             changes: Changes = {_piece_key(MARK, partial.id, index): None}
             if self.manifest(partial.manifest.content) != partial.manifest:
                 changes[_piece_key(PIECE, partial.id, index)] = None
             self._store.write(changes)
-            return False
+            return None
         known.have.add(index)
         known.used_ms = now_ms
-        return True
+        return known
 
     def is_true(self, manifest: ContentManifest) -> bool:
         """Whether the pieces together are what the content's name says. Reads all of them."""
