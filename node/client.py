@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,9 @@ from node.primitives.address import format_address
 from node.primitives.amount import AMOUNT_END
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey
-from node.types.content import PIECE_SIZE_BYTES, cut, make_manifest
+from node.types.content import make_manifest
 from node.types.transaction import decode_transaction, sign_transaction
+from node.uploading import OnProgress, Upload, pieces_of
 
 VALID_HEIGHTS = 1_000
 """How long a transaction stays valid unless its sender says otherwise."""
@@ -40,12 +41,9 @@ UPLOAD_COUNT = 256
 """Contents in one upload."""
 UPLOAD_SIZE_BYTES = 4 * 2**20
 """Their size; a larger one goes alone, piece by piece."""
-UPLOADS_AT_ONCE = 4
-"""Pieces of a large content that are under way at a time."""
 UPLOAD_TIMEOUT_S = 600.0
 
 T = TypeVar("T")
-OnProgress = Callable[[int, int], None]
 Topic = Literal["blocks", "transactions", "payments"]
 
 
@@ -225,47 +223,13 @@ class AsyncClient:
 
         Raises: CallFailed, NetworkError (when time is up too).
         """
-        manifest = await asyncio.to_thread(make_manifest, _pieces_of(content))
+        manifest = await asyncio.to_thread(make_manifest, pieces_of(content))
         if len(manifest.pieces) < 2:
             data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
             [content_hash] = await self.put_blobs([data])
             return content_hash
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        begun = await self._patiently(
-            "begin_upload",
-            hash=manifest.content.hex(),
-            size_bytes=manifest.size_bytes,
-            pieces=[each.hex() for each in manifest.pieces],
-        )
-        missing = set(begun.missing)
-
-        def tell() -> None:
-            if on_progress is not None:
-                there = sum(manifest.piece_size_bytes(i) for i in range(len(manifest.pieces)) if i not in missing)
-                on_progress(there, manifest.size_bytes)
-
-        async def put(pieces: Iterator[tuple[int, bytes]]) -> None:
-            for index, data in pieces:
-                await self._patiently("put_piece", id=begun.id, index=index, data=base64.b64encode(data).decode())
-                missing.discard(index)
-                tell()
-
-        tell()
-        wanted = ((index, data) for index, data in enumerate(_pieces_of(content)) if index in begun.missing)
-        putting = [asyncio.ensure_future(put(wanted)) for _ in range(UPLOADS_AT_ONCE)]
-        try:
-            await asyncio.gather(*putting)
-        finally:
-            for task in putting:
-                task.cancel()
-        while True:
-            status = await self.call_as(views.UploadView, "upload_status", hash=begun.hash, id=begun.id)
-            if status.is_complete and status.validators >= validators:
-                return begun.hash
-            if asyncio.get_running_loop().time() > deadline_s:
-                held = f"{status.validators} other validators hold it" if status.is_complete else "it is not complete"
-                raise NetworkError(f"the upload of {begun.hash}: {held} after {timeout_s:g} s")
-            await asyncio.sleep(POLL_S)
+        upload = Upload(call=self._patiently, content=content, manifest=manifest, on_progress=on_progress)
+        return await upload.run(validators, timeout_s)
 
     async def get_blob(self, content_hash: str) -> bytes:
         """A public content, however large."""
@@ -583,16 +547,6 @@ def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:
         size_bytes += len(content)
     if part:
         yield part
-
-
-def _pieces_of(content: bytes | Path) -> Iterator[bytes]:
-    """A content's pieces; a file is never held whole."""
-    if isinstance(content, bytes):
-        yield from cut(content)
-        return
-    with content.open("rb") as file:
-        while piece := file.read(PIECE_SIZE_BYTES):
-            yield piece
 
 
 def _decode(data: bytes | msgspec.Raw | str, *, type: type[T]) -> T:  # noqa: A002 (as msgspec names it)

@@ -29,6 +29,9 @@ from node.state.store import StateStore
 
 MOST_WAITING = 2_000
 """Transactions waiting for contents or results."""
+SPREAD_MS = 8_000
+"""So long a transaction of this node's own clients waits until enough validators hold its large contents: who proposed
+it earlier would have the others wait for them in the middle of a view."""
 WAITING_MS = 30_000
 """How long a transaction waits for contents."""
 MOST_QUEUED_CLAIMS = 256
@@ -95,7 +98,9 @@ class Intake:
         on_admitted: Callable[[Candidate, bytes | None], None],
         on_dropped: Callable[[Candidate, TransactionRejected], None],
         on_bad_signature: Callable[[bytes], None],
+        is_spread: Callable[[Candidate], bool] = lambda _candidate: True,
     ) -> None:
+        """`is_spread` tells whether enough validators hold what a transaction refers to."""
         self._genesis_hash = genesis_hash
         self._state = state
         self._tree = tree
@@ -106,6 +111,9 @@ class Intake:
         self._on_admitted = on_admitted
         self._on_dropped = on_dropped
         self._on_bad_signature = on_bad_signature
+        self._is_spread = is_spread
+        self._spreading: list[Arrival] = []
+        """Verified, and waiting for others to hold their contents."""
         self._arriving: dict[bytes, Arrival] = {}
         self._unverified: list[Arrival] = []
         self._is_verifying = False
@@ -188,6 +196,12 @@ class Intake:
                 if arrival is not None:
                     self._proceed(arrival, now_ms)
 
+    def run_spreading(self, now_ms: int) -> None:
+        """Looks again at what waits for others to hold its contents; called now and then."""
+        spreading, self._spreading = self._spreading, []
+        for arrival in spreading:
+            self._proceed(arrival, now_ms)
+
     def on_final(self, now_ms: int) -> None:
         """A block is final: forgets who is heard again, and who waited too long."""
         height = self._tree.tip.height
@@ -236,6 +250,10 @@ class Intake:
         try:
             authorize(self._state, context, candidate, is_nonce_exact=False)
             verify(self._state, context, candidate, self._claims)
+            is_own = arrival.source is None and now_ms < arrival.arrived_ms + SPREAD_MS
+            if is_own and not self._is_spread(candidate):
+                self._spreading.append(arrival)
+                return
             account = load_account(self._state, candidate.transaction.sender)
             gone = self._mempool.add(candidate, account.nonce, now_ms)
         except TransactionRejected as error:

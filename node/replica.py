@@ -193,6 +193,7 @@ class Replica:
             on_admitted=self._on_admitted,
             on_dropped=self._on_dropped,
             on_bad_signature=self._on_bad_signature,
+            is_spread=self._is_spread,
         )
         self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
         self.replication = Replication(
@@ -278,6 +279,7 @@ class Replica:
         self._following.tick()
         self._block_fetcher.run(now_ms, peers)
         self.replication.run()
+        self.intake.run_spreading(now_ms)
         if self._tell_status(now_ms) and self.replication.is_idle:
             self.replication.want(self.blobs.wanted()[:MOST_BLOBS_PER_MESSAGE], None)
         if now_ms - self._repeat_ms >= REPEAT_MS:
@@ -496,6 +498,11 @@ class Replica:
         waiting = chain((each.candidate for each in self.mempool), self.intake.arriving())
         self._keeper.sweep(self.host.wall_ms(), waiting)
         self.replication.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)
+
+    def _is_spread(self, candidate: Candidate) -> bool:
+        names = [each.hash for each in candidate.kind.blobs(candidate.payload)]
+        own = self._peer_of.get(self.engine.core.me or b"", b"")
+        return self.replication.is_spread(names, own, self._powers.of_peer, self._powers.total)
 
     def _on_blobs(self, hashes: Sequence[bytes]) -> None:
         self.intake.on_blobs(hashes, self.host.monotonic_ms())

@@ -17,6 +17,7 @@ from typing import Protocol, assert_never
 
 import structlog
 
+from consensus.quorum import is_quorum_power
 from node.errors import MessageReason, MessageRejected, RequestReason, RequestRejected
 from node.p2p.messages import (
     LARGEST_BLOBS_SIZE_BYTES,
@@ -358,8 +359,14 @@ class Replication:
         self._store_piece(partial, index, data, on_stored)
 
     def holders(self, content: bytes) -> int:
-        """How many of the validators are known to hold a large content, this node not counted."""
+        """How many nodes of the validators are known to hold a large content, this node not counted."""
         return len(self._held.get(content, set()) & set(self._validators()))
+
+    def is_spread(self, contents: Sequence[bytes], own: bytes, powers: Mapping[bytes, int], total_power: int) -> bool:
+        """Whether a quorum, this node (`own`) counted, holds those of some contents that are large and new."""
+        new = [each for each in contents if self._blobs.is_unused_in_pieces(each)]
+        held_by = [self._held.get(each, set()) | {own} for each in new]
+        return all(is_quorum_power(sum(powers.get(peer, 0) for peer in held), total_power) for held in held_by)
 
     # Helpers.
 

@@ -17,12 +17,13 @@ from node.api.explorer import JSON, ROUTES, Route
 from node.cli.keys import JSON_OPTION
 from node.cli.setup import HOME_OPTION
 from node.cli.tx import NODE_OPTION
-from node.client import Client, OnProgress
+from node.client import Client
 from node.config import ConfigError, Home
 from node.keystore import Keystore
 from node.primitives.address import format_address
 from node.primitives.amount import format_open
 from node.types.content import PIECE_SIZE_BYTES
+from node.uploading import OnProgress
 
 METHODS = {
     "parameters": ("What governs the chain, and from when.", ()),

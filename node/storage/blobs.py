@@ -185,6 +185,10 @@ class BlobStore:
         """Whether a content is served to everybody: the ledger refers to it, and it is not under review."""
         return self._store.get(UNREFERENCED + blob_hash) is None and self._store.get(RESTRICTED + blob_hash) is None
 
+    def is_unused_in_pieces(self, blob_hash: bytes) -> bool:
+        """Whether a content is a large one that no final transaction refers to."""
+        return self._store.get(UNREFERENCED + blob_hash) is not None and self.pieces.manifest(blob_hash) is not None
+
     def wanted(self) -> list[bytes]:
         """Contents the ledger refers to that are not here."""
         return [key[1:] for key, _ in self._store.iterate(WANTED, WANTED + b"\xff" * (HASH_SIZE_BYTES + 1))]

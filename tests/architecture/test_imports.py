@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("node.following",),
     ("node.replica",),
     ("node.api",),
+    ("node.uploading",),
     ("node.client", "node.app"),
     ("node.cli", "node.__main__"),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from node import replica as module
 from node import replication
+from node.modules.context import BlobRef
 from node.p2p.messages import (
     LARGEST_MESSAGE_SIZE_BYTES,
     BlobRequest,
@@ -368,3 +369,33 @@ def test_small_contents_still_come_whole(mesh: Mesh) -> None:
     assert mesh.run_until(lambda: has(taker, name=sha256(content)))
     assert sent([holder], ContentHeld) == []
     assert any(message.contents == (content,) for _, message in sent([holder], BlobResponse))
+
+
+def test_who_holds_a_new_large_content_is_known_before_it_is_proposed(mesh: Mesh) -> None:
+    source, *others = start(mesh)
+    asked: list[bool] = []
+
+    class Kind:
+        @staticmethod
+        def blobs(_payload: object) -> tuple[BlobRef, ...]:
+            return (BlobRef(hash=NAME, size_bytes=len(CONTENT)),)
+
+    class Candidate:
+        kind, payload = Kind, None
+
+    def is_spread() -> bool:
+        return of(source)._is_spread(Candidate())  # type: ignore[arg-type]
+
+    for other in others:
+        other.twist = lambda message: () if isinstance(message, PieceRequest) else (message,)
+    upload(source)
+    assert mesh.run_until(lambda: has(source))
+    asked.append(is_spread())
+    for other in others[:2]:
+        other.twist = None
+    assert mesh.run_until(lambda: has(*others[:2]), 60_000)
+    assert mesh.run_until(is_spread)
+    assert asked == [False]
+    assert not has(others[2])
+    of(source).blobs.apply_uses(Uses(height=1, referred=((NAME, False),)))
+    assert is_spread()
