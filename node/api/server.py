@@ -221,7 +221,8 @@ class ApiServer:
             if inspect.isawaitable(result):
                 result = await result
             if route.media_type == BYTES:
-                return await _content(request, result)
+                allowed = self._access.allowed_origin(request.headers.get("Origin"))
+                return await _content(request, result, {} if allowed is None else _cors(allowed))
             return _json(result)
 
         return handle
@@ -387,7 +388,7 @@ def _json(view: object, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(view), status=status, content_type=JSON)
 
 
-async def _content(request: web.Request, content: Stored) -> web.StreamResponse:
+async def _content(request: web.Request, content: Stored, cors: Mapping[str, str]) -> web.StreamResponse:
     """A content or the range that is asked for: it never changes under its name, but a shared cache would not hear of
     its erasure."""
     headers = {
@@ -418,7 +419,7 @@ async def _content(request: web.Request, content: Stored) -> web.StreamResponse:
     if stop - start <= PIECE_SIZE_BYTES:
         return web.Response(status=status, body=b"".join(parts), content_type=BYTES, headers=headers)
     # A reader that takes nothing holds one piece in memory, and not for long.
-    response = web.StreamResponse(status=status, headers={**headers, "Content-Type": BYTES})
+    response = web.StreamResponse(status=status, headers={**headers, **cors, "Content-Type": BYTES})
     response.content_length = stop - start
     await response.prepare(request)
     try:
@@ -445,7 +446,7 @@ def _refusal(
 def _cors(origin: str) -> dict[str, str]:
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID",
+        "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Range",
         "Access-Control-Allow-Methods": "GET, POST",
         "Vary": "Origin",
     }

@@ -180,3 +180,16 @@ async def test_range_of_a_content_is_served(
             assert body == CONTENT[start:stop]
         if status == 206:
             assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(CONTENT)}"
+
+
+async def test_page_of_an_allowed_origin_reads_a_large_content(story: Story) -> None:
+    async with serving(Node(story.chain, story.disk, cors_origins=("https://a.example",))) as client:
+        client.node.replica.put_blobs([CONTENT])
+        refer(client, MANIFEST.content)
+        url = f"{client.node.url}/api/v1/contents/{MANIFEST.content.hex()}"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url, headers={"Origin": "https://a.example"}) as answer:
+                assert answer.headers["Access-Control-Allow-Origin"] == "https://a.example"
+                assert await answer.read() == CONTENT
+            async with session.get(url, headers={"If-None-Match": answer.headers["ETag"]}) as again:
+                assert again.status == 304
