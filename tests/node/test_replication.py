@@ -134,7 +134,7 @@ def lie_about(*, pieces_too: bool) -> Twist:
     return twist
 
 
-@pytest.mark.parametrize("pieces_too", [True, False])
+@pytest.mark.parametrize("pieces_too", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_lying_manifest_is_found_out_and_the_content_comes_from_an_honest_peer(mesh: Mesh, pieces_too: bool) -> None:
     mesh.members[0].twist = lie_about(pieces_too=pieces_too)
     liar, honest, _, taker = start(mesh)
@@ -247,6 +247,7 @@ def test_upload_and_fetch_of_one_content_at_once_help_each_other(mesh: Mesh) -> 
     assert errors == [None] * 4
 
 
+@pytest.mark.slow
 def test_what_is_begun_and_brings_nothing_for_an_hour_is_swept(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UNUSED_BLOB_MS", 20_000)
     monkeypatch.setattr(module, "SWEEP_MS", 1_000)
@@ -260,6 +261,7 @@ def test_what_is_begun_and_brings_nothing_for_an_hour_is_swept(mesh: Mesh, monke
     assert [key for key in taker.blobs.values if key[:1] in b"ptg"] == []
 
 
+@pytest.mark.slow
 def test_peer_makes_a_node_take_no_more_unused_contents_than_its_part(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +296,7 @@ def test_who_is_no_validator_makes_nobody_take_a_content_and_gets_none_that_is_n
     assert mesh.run_until(lambda: bool(sent([members[0]], ContentHeld)))
 
 
+@pytest.mark.slow
 def test_erased_content_is_not_fetched_and_leaves_no_piece(mesh: Mesh) -> None:
     holder, _, _, taker = start(mesh)
     hold(holder)
