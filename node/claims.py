@@ -54,6 +54,13 @@ class Claims:
             raise BlobPending(blob_hash)
         return content
 
+    def blob_size_bytes(self, blob_hash: bytes) -> int:
+        """How many bytes a blob has. Raises: BlobPending."""
+        size_bytes = self._blobs.size_bytes(blob_hash)
+        if size_bytes is None:
+            raise BlobPending(blob_hash)
+        return size_bytes
+
     def result(self, request: REQUEST) -> RESULT:
         """A computed result. Raises: ResultPending; AttributionError when it cannot be computed."""
         outcome = self._results.get(request.request_id())

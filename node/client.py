@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -19,13 +21,15 @@ import aiohttp
 import msgspec
 
 from node.api import views, views_chain
-from node.errors import NetworkError, OpenLedgerError, TransactionReason
+from node.errors import NetworkError, OpenLedgerError, RequestReason, TransactionReason
 from node.execution.registry import KIND_OF
 from node.primitives.address import format_address
 from node.primitives.amount import AMOUNT_END
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey
+from node.types.content import make_manifest
 from node.types.transaction import decode_transaction, sign_transaction
+from node.uploading import OnProgress, Upload, pieces_of
 
 VALID_HEIGHTS = 1_000
 """How long a transaction stays valid unless its sender says otherwise."""
@@ -36,7 +40,8 @@ LARGEST_ANSWER_SIZE_BYTES = 2**28
 UPLOAD_COUNT = 256
 """Contents in one upload."""
 UPLOAD_SIZE_BYTES = 4 * 2**20
-"""Their size; a larger one goes alone."""
+"""Their size; a larger one goes alone, piece by piece."""
+UPLOAD_TIMEOUT_S = 600.0
 
 T = TypeVar("T")
 Topic = Literal["blocks", "transactions", "payments"]
@@ -194,14 +199,46 @@ class AsyncClient:
         """Uploads contents that a transaction will refer to; returns their hashes."""
         hashes: list[str] = []
         for part in _parts(contents):
+            if len(part) == 1 and len(part[0]) > UPLOAD_SIZE_BYTES:
+                hashes.append(await self.upload(part[0]))
+                continue
             texts = [base64.b64encode(each).decode() for each in part]
             hashes += (await self.call_as(views.BlobHashes, "put_blobs", contents=texts)).hashes
         return hashes
 
+    async def upload(
+        self,
+        content: bytes | Path,
+        *,
+        on_progress: OnProgress | None = None,
+        validators: int = 0,
+        timeout_s: float = UPLOAD_TIMEOUT_S,
+    ) -> str:
+        """Uploads a content of any size, or a file, and returns its hash.
+
+        What is there already is not sent again: after a break, call it again. Returns once the node, and as many other
+        validators as are asked for, hold it.
+
+        `on_progress` hears how many bytes of how many are there.
+
+        Raises: CallFailed, NetworkError (when time is up too).
+        """
+        manifest = await asyncio.to_thread(make_manifest, pieces_of(content))
+        if len(manifest.pieces) < 2:
+            data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+            [content_hash] = await self.put_blobs([data])
+            return content_hash
+        upload = Upload(call=self._patiently, content=content, manifest=manifest, on_progress=on_progress)
+        return await upload.run(validators, timeout_s)
+
     async def get_blob(self, content_hash: str) -> bytes:
-        """A public content."""
-        answer = await self.call_as(views.BlobView, "get_blob", hash=content_hash)
-        return base64.b64decode(answer.content)
+        """A public content, however large."""
+        content = bytearray()
+        while True:
+            answer = await self.call_as(views.BlobView, "get_blob", hash=content_hash, offset_bytes=len(content))
+            content += base64.b64decode(answer.content)
+            if len(content) >= answer.size_bytes or not answer.content:
+                return bytes(content)
 
     # State.
 
@@ -310,21 +347,34 @@ class AsyncClient:
             raise _failure(answer.error)
         return answer.result
 
-    async def _post(self, body: bytes) -> bytes:
-        return await self._request("POST", "/", data=body, headers={"Content-Type": "application/json"})
-
-    async def _request(self, method: str, path: str, **options: Any) -> bytes:
-        """The answer's bytes; waits and asks again when the node says that it is asked too fast."""
+    async def _patiently(self, method: str, **parameters: Any) -> views.UploadView:
+        """A call of an upload; waits when the node writes as fast as it can."""
         for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
             try:
+                return await self.call_as(views.UploadView, method, **parameters)
+            except CallFailed as error:
+                if error.reason != RequestReason.TOO_MANY_REQUESTS or attempt + 1 == ATTEMPTS_WHEN_TOO_FAST:
+                    raise
+            await asyncio.sleep(2**attempt * POLL_S)
+        raise AssertionError("the last attempt answers or raises")
+
+    async def _post(self, body: bytes) -> bytes:
+        return await self._request("POST", "/", body=body, headers={"Content-Type": "application/json"})
+
+    async def _request(self, method: str, path: str, body: bytes | None = None, **options: Any) -> bytes:
+        """The answer's bytes; waits and asks again when the node says that it is asked too fast."""
+        for attempt in range(ATTEMPTS_WHEN_TOO_FAST):
+            if body is not None:
+                options["data"] = BytesIO(body)  # a large one is written part by part
+            try:
                 async with self._open().request(method, self._url + path, **options) as answer:
-                    body = await _read_bounded(answer)
+                    found = await _read_bounded(answer)
                     if answer.status == 429 and attempt + 1 < ATTEMPTS_WHEN_TOO_FAST:
                         wait_s = float(answer.headers.get("Retry-After", "1"))
                     elif answer.status < 400:
-                        return body
+                        return found
                     else:
-                        raise _http_failure(answer.status, body)
+                        raise _http_failure(answer.status, found)
             except (aiohttp.ClientError, TimeoutError) as error:
                 # A kept connection that the node closed in the meantime says nothing about the node. Asking again is
                 # safe: a transaction is known by its id, a content by its hash.
@@ -401,6 +451,18 @@ class Client:
     def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
         """See `AsyncClient.put_blobs`."""
         return self._run(self._client.put_blobs(contents))
+
+    def upload(
+        self,
+        content: bytes | Path,
+        *,
+        on_progress: OnProgress | None = None,
+        validators: int = 0,
+        timeout_s: float = UPLOAD_TIMEOUT_S,
+    ) -> str:
+        """See `AsyncClient.upload`."""
+        work = self._client.upload(content, on_progress=on_progress, validators=validators, timeout_s=timeout_s)
+        return self._run(work)
 
     def get_blob(self, content_hash: str) -> bytes:
         """See `AsyncClient.get_blob`."""

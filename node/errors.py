@@ -142,6 +142,8 @@ class RequestReason(Reason):
     NO_ROOM = "no_room", "The node's disk is nearly full and it takes nothing in: ask another node, or later."
     SHUTTING_DOWN = "shutting_down", "The node is stopping."
     ERASED = "erased", "The content was erased; its hash and its tombstone remain."
+    TOO_MANY_UPLOADS = "too_many_uploads", "Too many contents are on their way here: finish some, or try again later."
+    BAD_PIECE = "bad_piece", "The bytes are not what the upload was begun with: read the file again and begin anew."
     INTERNAL = "internal", "The node failed on this request; the failure is in its log."
 
 

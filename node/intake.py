@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attribution.request import REQUEST
@@ -29,6 +29,9 @@ from node.state.store import StateStore
 
 MOST_WAITING = 2_000
 """Transactions waiting for contents or results."""
+SPREAD_MS = 8_000
+"""So long a transaction of this node's own clients waits until enough validators hold its large contents: who proposed
+it earlier would have the others wait for them in the middle of a view."""
 WAITING_MS = 30_000
 """How long a transaction waits for contents."""
 MOST_QUEUED_CLAIMS = 256
@@ -91,11 +94,13 @@ class Intake:
         mempool: Mempool,
         claims: Claims,
         verify_signatures: VerifySignatures,
-        fetch_blobs: Callable[[Sequence[bytes], bytes | None], None],
+        fetch_blobs: Callable[[Sequence[bytes], bytes | None, Mapping[bytes, int]], None],
         on_admitted: Callable[[Candidate, bytes | None], None],
         on_dropped: Callable[[Candidate, TransactionRejected], None],
         on_bad_signature: Callable[[bytes], None],
+        is_spread: Callable[[Candidate], bool] = lambda _candidate: True,
     ) -> None:
+        """`is_spread` tells whether enough validators hold what a transaction refers to."""
         self._genesis_hash = genesis_hash
         self._state = state
         self._tree = tree
@@ -106,6 +111,9 @@ class Intake:
         self._on_admitted = on_admitted
         self._on_dropped = on_dropped
         self._on_bad_signature = on_bad_signature
+        self._is_spread = is_spread
+        self._spreading: list[Arrival] = []
+        """Verified, and waiting for others to hold their contents."""
         self._arriving: dict[bytes, Arrival] = {}
         self._unverified: list[Arrival] = []
         self._is_verifying = False
@@ -188,6 +196,12 @@ class Intake:
                 if arrival is not None:
                     self._proceed(arrival, now_ms)
 
+    def run_spreading(self, now_ms: int) -> None:
+        """Looks again at what waits for others to hold its contents; called now and then."""
+        spreading, self._spreading = self._spreading, []
+        for arrival in spreading:
+            self._proceed(arrival, now_ms)
+
     def on_final(self, now_ms: int) -> None:
         """A block is final: forgets who is heard again, and who waited too long."""
         height = self._tree.tip.height
@@ -236,6 +250,10 @@ class Intake:
         try:
             authorize(self._state, context, candidate, is_nonce_exact=False)
             verify(self._state, context, candidate, self._claims)
+            is_own = arrival.source is None and now_ms < arrival.arrived_ms + SPREAD_MS
+            if is_own and not self._is_spread(candidate):
+                self._spreading.append(arrival)
+                return
             account = load_account(self._state, candidate.transaction.sender)
             gone = self._mempool.add(candidate, account.nonce, now_ms)
         except TransactionRejected as error:
@@ -260,13 +278,13 @@ class Intake:
             # Over the RPC the bytes come first: whoever sends the transaction has them.
             self._refuse(arrival, TransactionRejected(TransactionReason.BLOB_MISSING, blob_hash.hex()))
             return
-        missing = [
-            each.hash
+        missing = {
+            each.hash: each.size_bytes
             for each in arrival.candidate.kind.blobs(arrival.candidate.payload)
             if each.hash == blob_hash or not self._claims.has_blob(each.hash)
-        ]
+        }
         self._waiting.setdefault(blob_hash, set()).add(arrival.candidate.data)
-        self._fetch_blobs(missing or [blob_hash], arrival.source)
+        self._fetch_blobs(list(missing) or [blob_hash], arrival.source, missing)
 
     def _queue_claim(self, arrival: Arrival, request: REQUEST) -> None:
         candidate = arrival.candidate
@@ -277,7 +295,7 @@ class Intake:
         missing = self._claims.missing_blobs(request)
         if missing:
             self._waiting.setdefault(missing[0], set()).add(candidate.data)
-            self._fetch_blobs(missing, arrival.source)
+            self._fetch_blobs(missing, arrival.source, {})
             return
         if self._claiming[sender] >= (1 if arrival.source is None else MOST_CLAIMS_OF_PEERS):
             self._refuse(arrival, TransactionRejected(TransactionReason.CLAIM_PENDING))

@@ -7,9 +7,9 @@ the simulator. Every entry point is a plain call; the host calls `flush` at the 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol, assert_never
 
 import structlog
@@ -35,13 +35,12 @@ from node.execution.block import Executed
 from node.execution.transaction import Candidate
 from node.following import FETCH_TIMEOUT_MS, Following, Powers, SnapshotUse
 from node.intake import Intake, OnDone, Signed
-from node.keeper import Keeper
+from node.keeper import UNUSED_BLOB_MS, Keeper
 from node.mempool import Mempool
 from node.modules.accounts import load_account
 from node.modules.validators import GOVERNING, REGISTRY, Registry
 from node.p2p.gossip import Gossip
 from node.p2p.messages import (
-    LARGEST_BLOBS_SIZE_BYTES,
     MOST_BLOBS_PER_MESSAGE,
     BlobRequest,
     BlobResponse,
@@ -53,9 +52,12 @@ from node.p2p.messages import (
     Certificates,
     ChunkRequest,
     ChunkResponse,
+    ContentHeld,
     EpochEnds,
     EpochEndsRequest,
     Message,
+    PieceRequest,
+    PieceResponse,
     Snapshots,
     SnapshotsRequest,
     Status,
@@ -65,8 +67,9 @@ from node.p2p.messages import (
     Transactions,
     Votes,
 )
-from node.primitives.crypto import PrivateKey, sha256
+from node.primitives.crypto import PrivateKey
 from node.proposal import BlockTree
+from node.replication import OnPiece, Replication
 from node.room import Room
 from node.serving import Serving
 from node.signer import Signer
@@ -74,9 +77,11 @@ from node.snapshot import settle_contents
 from node.storage.blobs import BlobStore
 from node.storage.blocks import BlockStore
 from node.storage.kv import KeyValueStore
+from node.storage.pieces import Partial
 from node.storage.wal import WriteAheadLog
 from node.sync import Fetcher
 from node.types.block import Header
+from node.types.content import ContentManifest
 from node.types.genesis import Genesis
 from node.types.validator import NodeEntry, node_id_of
 from node.worker import Failure, Materials, Outcome
@@ -95,7 +100,14 @@ GAP_MS = 600_000
 """How long a transaction waits for the missing ones before it."""
 MOST_EVIDENCE = 1_000
 ANSWERED_FROM_DISK = (
-    BlockRequest | SyncRequest | BlobRequest | StatusRequest | SnapshotsRequest | ChunkRequest | EpochEndsRequest
+    BlockRequest
+    | SyncRequest
+    | BlobRequest
+    | PieceRequest
+    | StatusRequest
+    | SnapshotsRequest
+    | ChunkRequest
+    | EpochEndsRequest
 )
 """What a paused node still does for others."""
 
@@ -165,7 +177,7 @@ class Replica:
         """The last epoch's end at which every OPEN was accounted for."""
         self.state = open_ledger(store, genesis, load_fork)
         self.blocks = BlockStore(store)
-        self.blobs = BlobStore(blob_store)
+        self.blobs = BlobStore(blob_store, host.wall_ms())
         self._serving = Serving(self.blocks, None if snapshots is None else snapshots.shelf, host.send)
         self.mempool = Mempool()
         self.claims = Claims(self.blobs, host.compute)
@@ -181,9 +193,16 @@ class Replica:
             on_admitted=self._on_admitted,
             on_dropped=self._on_dropped,
             on_bad_signature=self._on_bad_signature,
+            is_spread=self._is_spread,
         )
         self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
-        self._blob_fetcher: Fetcher[bytes] = Fetcher(self._ask_blobs, FETCH_TIMEOUT_MS, MOST_BLOBS_PER_MESSAGE)
+        self.replication = Replication(
+            blobs=self.blobs,
+            host=host,
+            validators=self._validator_nodes,
+            largest_size_bytes=lambda: GOVERNING.get(self.state).parameters.blob_size_bytes,
+            on_arrived=self._on_blobs,
+        )
         self._gossip = Gossip(host.broadcast, host.call_at)
         self._peer_of: dict[bytes, bytes] = {}
         self._status_ms = self._repeat_ms = self._sweep_ms = host.monotonic_ms()
@@ -258,10 +277,11 @@ class Replica:
             return
         self._advance_audit()
         self._following.tick()
-        for fetcher in (self._block_fetcher, self._blob_fetcher):
-            fetcher.run(now_ms, peers)
-        if self._tell_status(now_ms) and not len(self._blob_fetcher):
-            self._blob_fetcher.want(islice(self.blobs.wanted(), MOST_BLOBS_PER_MESSAGE), None)
+        self._block_fetcher.run(now_ms, peers)
+        self.replication.run()
+        self.intake.run_spreading(now_ms)
+        if self._tell_status(now_ms) and self.replication.is_idle:
+            self.replication.want(self.blobs.wanted()[:MOST_BLOBS_PER_MESSAGE], None)
         if now_ms - self._repeat_ms >= REPEAT_MS:
             self._repeat_ms = now_ms
             waiting = (each.candidate.data for each in self.mempool if now_ms - each.admitted_ms >= REPEAT_AFTER_MS)
@@ -312,6 +332,18 @@ class Replica:
         self.host.request_flush()
         return hashes
 
+    def begin_upload(self, manifest: ContentManifest, address: str) -> Partial | None:
+        """A client is going to bring a large content; None when it is here. Raises: RequestRejected."""
+        if self.paused_for is not None:
+            raise RequestRejected(RequestReason.NO_ROOM)
+        return self.replication.begin_upload(manifest, address)
+
+    def put_piece(self, partial: Partial, index: int, data: bytes, on_done: OnPiece) -> None:
+        """Takes a piece from the RPC; `on_done` is called once it is on the disk. Raises: RequestRejected."""
+        if self.paused_for is not None:
+            raise RequestRejected(RequestReason.NO_ROOM)
+        self.replication.put_piece(partial, index, data, on_done)
+
     # What peers do.
 
     def on_connected(self, peer: bytes) -> None:
@@ -350,10 +382,8 @@ class Replica:
                 self._serving.on_request(peer, message, self.tree.tip.height)
             case SyncResponse() | BlocksPruned() | Snapshots() | ChunkResponse() | EpochEnds():
                 self._following.on_answer(peer, message)
-            case BlobRequest(hashes=hashes):
-                self.host.send(peer, BlobResponse(contents=self._contents_for(peer, hashes)))
-            case BlobResponse(contents=contents):
-                self._on_blob_response(peer, contents)
+            case BlobRequest() | BlobResponse() | ContentHeld() | PieceRequest() | PieceResponse():
+                self.replication.on_message(peer, message)
             case StatusRequest():
                 self.host.send(peer, self._status())
             case Status():
@@ -371,9 +401,9 @@ class Replica:
         for candidate, reason in self.mempool.on_final(executed.candidates, header.height, self._account):
             self._on_dropped(candidate, TransactionRejected(reason))
         missing, erased = self._keeper.on_final(header.height, zip(executed.candidates, executed.receipts, strict=True))
-        self._blob_fetcher.want(missing, None)
+        self.replication.want(missing, None)
         for content in erased:
-            self._blob_fetcher.got(content)
+            self.replication.forget(content)
         self.intake.on_final(self.host.monotonic_ms())
         registry = REGISTRY.get(self.state)
         if registry != self._registry:
@@ -402,10 +432,12 @@ class Replica:
         self._block_fetcher.want((block_id,), first_peer)
         self._block_fetcher.run(self.host.monotonic_ms(), self.host.peers())
 
-    def want_blobs(self, hashes: Sequence[bytes], first_peer: bytes | None) -> None:
-        """Contents are missing."""
-        self._blob_fetcher.want(hashes, first_peer)
-        self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
+    def want_blobs(
+        self, hashes: Sequence[bytes], first_peer: bytes | None, sizes: Mapping[bytes, int] | None = None
+    ) -> None:
+        """Contents are missing; `sizes` are what a transaction says about them."""
+        self.replication.want(hashes, first_peer, sizes)
+        self.replication.run()
 
     def node_of(self, validator: bytes) -> bytes | None:
         """The node a validator runs on."""
@@ -465,39 +497,17 @@ class Replica:
             self._on_dropped(candidate, late)
         waiting = chain((each.candidate for each in self.mempool), self.intake.arriving())
         self._keeper.sweep(self.host.wall_ms(), waiting)
+        self.replication.sweep(self.host.wall_ms() - UNUSED_BLOB_MS)
+
+    def _is_spread(self, candidate: Candidate) -> bool:
+        names = [each.hash for each in candidate.kind.blobs(candidate.payload)]
+        own = self._peer_of.get(self.engine.core.me or b"", b"")
+        return self.replication.is_spread(names, own, self._powers.of_peer, self._powers.total)
 
     def _on_blobs(self, hashes: Sequence[bytes]) -> None:
         self.intake.on_blobs(hashes, self.host.monotonic_ms())
         self.engine.on_arrival()
-
-    def _on_blob_response(self, peer: bytes, contents: Sequence[bytes]) -> None:
-        asked = [content for content in contents if self._blob_fetcher.was_asked(sha256(content), peer)]
-        if not asked:
-            # Two peers may answer the same question; only what nobody is waiting for any more is left out.
-            return
-        hashes = self.blobs.put(asked, self.host.wall_ms())
-        for blob_hash in hashes:
-            self._blob_fetcher.got(blob_hash)
-        if hashes:  # an answer holds what one message takes: the rest is asked for at once
-            self._blob_fetcher.ask_again(peer)
-            self._blob_fetcher.run(self.host.monotonic_ms(), self.host.peers())
-        self._on_blobs(hashes)
-
-    def _contents_for(self, peer: bytes, hashes: Sequence[bytes]) -> tuple[bytes, ...]:
-        is_validator = peer in self._peer_of.values()
-        found: list[bytes] = []
-        size_bytes = 0
-        for blob_hash in hashes:
-            if not is_validator and not self.blobs.is_public(blob_hash):
-                continue
-            content = self.blobs.get(blob_hash)
-            if content is None:
-                continue
-            size_bytes += len(content)
-            if found and size_bytes > LARGEST_BLOBS_SIZE_BYTES:
-                break
-            found.append(content)
-        return tuple(found)
+        self.host.request_flush()
 
     # Blocks.
 
@@ -576,8 +586,8 @@ class Replica:
         for block_id in block_ids:
             self.host.send(peer, BlockRequest(block_id=block_id))
 
-    def _ask_blobs(self, peer: bytes, hashes: Sequence[bytes]) -> None:
-        self.host.send(peer, BlobRequest(hashes=tuple(hashes)))
+    def _validator_nodes(self) -> Collection[bytes]:
+        return self._peer_of.values()
 
     def _map_peers(self) -> None:
         """Which node each current validator runs on."""

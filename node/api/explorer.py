@@ -6,7 +6,7 @@ Nothing here knows the web server: a handler takes checked parameters and gives 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,16 @@ class Route:
     """Gives the result, or an awaitable of it; raises RequestRejected."""
     media_type: str = JSON
     """How the result is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Bytes that are read while they are sent."""
+
+    size_bytes: int
+    """How many they are."""
+    read: Callable[[int, int], Iterator[bytes]]
+    """Those from start to stop, in parts."""
 
 
 # Blocks and transactions.
@@ -150,9 +160,11 @@ def get_proposal(source: Source, parameters: requests.IdPath) -> views.ProposalV
     return present.proposal(proposal_id, need(PROPOSALS.get(source.replica.state, proposal_id), "proposal"))
 
 
-def get_content(source: Source, parameters: requests.IdPath) -> bytes:
+def get_content(source: Source, parameters: requests.IdPath) -> Stored:
     """The bytes of a public content."""
-    return methods.readable_content(source, bytes.fromhex(parameters.id))
+    content_hash = bytes.fromhex(parameters.id)
+    size_bytes = methods.readable_size_bytes(source, content_hash)
+    return Stored(size_bytes=size_bytes, read=lambda start, stop: source.replica.blobs.read(content_hash, start, stop))
 
 
 async def get_stats(source: Source, _: requests.NoQuery) -> views.StatsView:

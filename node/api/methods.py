@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from node.api.live import Session
 from node.api.rpc import Later, Method, TransactionLate, TransactionRefused
 from node.api.source import Source
 from node.api.tables import TABLES
+from node.api.uploads import begin_upload, put_blobs, put_piece, upload_status
 from node.api.views_light import LightBlockView, LightGenesisView
 from node.errors import RequestReason, RequestRejected, TransactionRejected
 from node.execution.block import block_context
@@ -30,7 +30,6 @@ from node.primitives.address import parse_address
 from node.primitives.codec import decode, encode
 from node.primitives.crypto import Tag, is_valid_signature, signing_digest
 from node.primitives.plain import to_plain
-from node.storage.blobs import LARGEST_UNREFERENCED_SIZE_BYTES
 from node.types.block import PROTOCOL_VERSION
 from node.types.parameters import Parameters
 from node.types.transaction import Transaction
@@ -312,25 +311,21 @@ def register(source: Source, parameters: requests.RegisterParameters) -> views.R
     return present.register(source.tip_height, owner, parameters.name, found)
 
 
-def put_blobs(source: Source, parameters: requests.UploadParameters) -> views.BlobHashes:
-    """Takes contents that a transaction will refer to."""
-    contents = [_content(parameters.encoding, index, text) for index, text in enumerate(parameters.contents)]
-    limit = GOVERNING.get(source.replica.state).parameters.blob_size_bytes
-    for index, content in enumerate(contents):
-        if not 1 <= len(content) <= limit:
-            raise RequestRejected(RequestReason.TOO_LARGE, f"contents[{index}] has 1 to {limit} bytes")
-    unused_size_bytes = source.replica.blobs.unreferenced_size_bytes + sum(map(len, contents))
-    if unused_size_bytes > LARGEST_UNREFERENCED_SIZE_BYTES:
-        raise RequestRejected(RequestReason.TOO_LARGE, "too many contents wait for a transaction: try again later")
-    return views.BlobHashes(hashes=[each.hex() for each in source.put_blobs(contents)])
-
-
 def get_blob(source: Source, parameters: requests.ContentParameters) -> views.BlobView:
     """A content's bytes."""
     content_hash = bytes.fromhex(parameters.hash)
-    content = readable_content(source, content_hash, parameters)
+    size_bytes = readable_size_bytes(source, content_hash, parameters)
+    if parameters.offset_bytes is None and size_bytes > requests.LARGEST_READ_SIZE_BYTES:
+        path = f"{requests.BASE}/contents/{parameters.hash.lower()}"
+        detail = f"it has {size_bytes} bytes: read it in parts from offset_bytes on, or GET {path} with Range"
+        raise RequestRejected(RequestReason.TOO_LARGE, detail)
+    offset = parameters.offset_bytes or 0
+    part = b"".join(source.replica.blobs.read(content_hash, offset, offset + requests.LARGEST_READ_SIZE_BYTES))
     return views.BlobView(
-        hash=parameters.hash.lower(), size_bytes=len(content), content=base64.b64encode(content).decode()
+        hash=parameters.hash.lower(),
+        size_bytes=size_bytes,
+        content=base64.b64encode(part).decode(),
+        offset_bytes=offset,
     )
 
 
@@ -392,18 +387,18 @@ def bytes_of(text: str, name: str = "transaction") -> bytes:
         raise RequestRejected(RequestReason.INVALID_PARAMETER, f"{name} is hexadecimal") from error
 
 
-def readable_content(source: Source, content_hash: bytes, proof: requests.ContentParameters | None = None) -> bytes:
-    """The bytes of a content that may be read. Raises: RequestRejected ERASED, NOT_FOUND, NOT_PERMITTED."""
+def readable_size_bytes(source: Source, content_hash: bytes, proof: requests.ContentParameters | None = None) -> int:
+    """How many bytes a content has that may be read. Raises: RequestRejected ERASED, NOT_FOUND, NOT_PERMITTED."""
     if is_erased(source.replica.state, content_hash):
         raise RequestRejected(RequestReason.ERASED)
-    content = source.replica.blobs.get(content_hash)
-    if content is None:
+    size_bytes = source.replica.blobs.size_bytes(content_hash)
+    if size_bytes is None:
         raise RequestRejected(RequestReason.NOT_FOUND, "this node does not hold the content")
     if not source.replica.blobs.is_public(content_hash) and not (
         proof is not None and _is_reviewer(source, content_hash, proof)
     ):
         raise RequestRejected(RequestReason.NOT_PERMITTED)
-    return content
+    return size_bytes
 
 
 def _is_reviewer(source: Source, content_hash: bytes, proof: requests.ContentParameters) -> bool:
@@ -457,13 +452,6 @@ def _own_fee(parameters: Parameters, transaction: Transaction, work_macs: int) -
 
 def _admitted(transaction_id: bytes) -> views_chain.Admission:
     return views_chain.Admission(transaction_id=transaction_id.hex(), status="admitted")
-
-
-def _content(encoding: str, index: int, text: str) -> bytes:
-    try:
-        return bytes.fromhex(text) if encoding == "hex" else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise RequestRejected(RequestReason.INVALID_PARAMETER, f"contents[{index}] is not {encoding}") from error
 
 
 def _answer(stored: StoredBlock, index: int, *, prove: bool) -> views_chain.TransactionAnswer:
@@ -545,6 +533,20 @@ METHODS: Sequence[Method] = (
         result=views.BlobHashes,
         run=put_blobs,
         cost=lambda parameters: len(parameters.contents),
+    ),
+    Method(
+        name="begin_upload",
+        parameters=requests.BeginUploadParameters,
+        result=views.UploadView,
+        run_for=begin_upload,
+        cost=_one,
+    ),
+    Method(name="put_piece", parameters=requests.PieceParameters, result=views.UploadView, run=put_piece, cost=_one),
+    Method(
+        name="upload_status",
+        parameters=requests.UploadStatusParameters,
+        result=views.UploadView,
+        run=upload_status,
     ),
     Method(name="get_blob", parameters=requests.ContentParameters, result=views.BlobView, run=get_blob),
     Method(

@@ -6,12 +6,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from node.types.content import MOST_PIECES, PIECE_SIZE_BYTES
+from node.types.parameters import LARGEST_BLOB_SIZE_BYTES
+
 BASE = "/api/v1"
 """Where the explorer's routes are."""
 MOST_CALLS = 500
 """Calls in a JSON-RPC batch."""
 MOST_BLOBS = 1_024
 """Contents in one upload."""
+LARGEST_READ_SIZE_BYTES = 4 * 2**20
+"""Most bytes of a content in one answer of the RPC."""
 LARGEST_PAGE = 100
 MOST_HEADERS = 50
 LONGEST_WAIT_MS = 60_000
@@ -159,6 +164,39 @@ class UploadParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How they are written."""
 
 
+class BeginUploadParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A large content that comes piece by piece; begun again, it says what is missing."""
+
+    hash: Hex32
+    """SHA-256 of all its bytes."""
+    size_bytes: Annotated[int, Meta(gt=PIECE_SIZE_BYTES, le=LARGEST_BLOB_SIZE_BYTES)]
+    """How many they are: more than a piece; smaller ones are put at once."""
+    pieces: Annotated[list[Hex32], Meta(min_length=2, max_length=MOST_PIECES)]
+    """SHA-256 of each 1 MiB of it, in order; the last piece is what is left."""
+
+
+class PieceParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A piece of a content whose upload was begun."""
+
+    id: Hex32
+    """The upload, as its beginning named it."""
+    index: Annotated[int, Meta(ge=0, lt=MOST_PIECES)]
+    """Which piece, from 0 on."""
+    data: Annotated[str, Meta(max_length=2 * PIECE_SIZE_BYTES)]
+    """Its bytes."""
+    encoding: Literal["base64", "hex"] = "base64"
+    """How they are written."""
+
+
+class UploadStatusParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An upload that was begun, or is done."""
+
+    hash: Hex32
+    """SHA-256 of all the content's bytes."""
+    id: Hex32
+    """The upload, as its beginning named it."""
+
+
 class ContentParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A content. One that is under review is shown to the datanet's reviewers, who sign for it.
 
@@ -178,6 +216,8 @@ class ContentParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One of the last 100 heights."""
     signature: Annotated[str, Meta(pattern="^[0-9a-fA-F]{128}$", max_length=128)] | None = None
     """The reviewer's signature."""
+    offset_bytes: Annotated[int, Meta(ge=0, lt=LARGEST_BLOB_SIZE_BYTES)] | None = None
+    """Where to begin, to read a content in parts of at most 4 MiB."""
 
 
 class SubscribeParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -103,6 +103,8 @@ class Method:
     """What it answers."""
     run: Callable[[Source, Any], object] | None = None
     """Gives a view, an awaitable of one, or a Later; raises Rejected."""
+    run_for: Callable[[Source, str, Any], object] | None = None
+    """The same for what depends on where the caller is."""
     run_in_session: Callable[[Source, Session, Any], object] | None = None
     """The same for what only a WebSocket can do."""
     cost: Callable[[Any], int] | None = None
@@ -217,6 +219,8 @@ class Dispatcher:
         try:
             if method.run is not None:
                 return method.run(self._source, prepared.parameters)
+            if method.run_for is not None:
+                return method.run_for(self._source, caller.address, prepared.parameters)
             assert method.run_in_session is not None, "a method can be run"
             if caller.session is None:
                 hint = f"{method.name} works over the WebSocket only: connect to /websocket"

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from node.api import present, views
-from node.api.explorer import BYTES, EVENTS, JSON, ROUTES, Route
+from node.api.explorer import BYTES, EVENTS, JSON, ROUTES, Route, Stored
 from node.api.guard import Access, AccessReason, RateLimiter, TooFast
 from node.api.landing import CONTENT_SECURITY_POLICY, make_page
 from node.api.live import Session
@@ -28,6 +28,7 @@ from node.api.source import PeerInfo, Source
 from node.errors import NetworkError, Reason, Rejected, RequestReason, RequestRejected, StorageError
 from node.index import Index
 from node.replica import Replica
+from node.types.content import PIECE_SIZE_BYTES
 
 LARGEST_BODY_SIZE_BYTES = 16 * 2**20
 """Largest request: a few of the largest contents, in base64."""
@@ -61,6 +62,7 @@ _STATUS: dict[Reason, int] = {
     RequestReason.NO_ROOM: 507,
     RequestReason.SHUTTING_DOWN: 503,
     RequestReason.ERASED: 410,
+    RequestReason.TOO_MANY_UPLOADS: 503,
     RequestReason.INTERNAL: 500,
     AccessReason.WRONG_HOST: 421,
     AccessReason.WRONG_ORIGIN: 403,
@@ -219,7 +221,8 @@ class ApiServer:
             if inspect.isawaitable(result):
                 result = await result
             if route.media_type == BYTES:
-                return _content(request, result)
+                allowed = self._access.allowed_origin(request.headers.get("Origin"))
+                return await _content(request, result, {} if allowed is None else _cors(allowed))
             return _json(result)
 
         return handle
@@ -385,18 +388,47 @@ def _json(view: object, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(view), status=status, content_type=JSON)
 
 
-def _content(request: web.Request, content: bytes) -> web.Response:
-    """A content: it never changes under its name, but a shared cache would not hear of its erasure."""
+async def _content(request: web.Request, content: Stored, cors: Mapping[str, str]) -> web.StreamResponse:
+    """A content or the range that is asked for: it never changes under its name, but a shared cache would not hear of
+    its erasure."""
     headers = {
         "Cache-Control": "private, max-age=86400, immutable",
         "ETag": f'"{request.match_info["id"].lower()}"',
         "Content-Disposition": "attachment",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
+        "Accept-Ranges": "bytes",
     }
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=304, headers=headers)
-    return web.Response(body=content, content_type=BYTES, headers=headers)
+    size_bytes, status = content.size_bytes, 200
+    start, stop = 0, size_bytes
+    if request.headers.get("Range", "").startswith("bytes=") and request.headers.get("If-Range") in (
+        None,
+        headers["ETag"],
+    ):
+        try:
+            start, stop, _ = request.http_range.indices(size_bytes)
+        except ValueError:
+            start, stop = size_bytes, size_bytes
+        status = 206
+        if start >= stop:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size_bytes}"})
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size_bytes}"
+    parts = content.read(start, stop)
+    if stop - start <= PIECE_SIZE_BYTES:
+        return web.Response(status=status, body=b"".join(parts), content_type=BYTES, headers=headers)
+    # A reader that takes nothing holds one piece in memory, and not for long.
+    response = web.StreamResponse(status=status, headers={**headers, **cors, "Content-Type": BYTES})
+    response.content_length = stop - start
+    await response.prepare(request)
+    try:
+        for part in parts:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await response.write(part)
+    except TimeoutError:
+        _abort(request)
+    return response
 
 
 def _refusal(
@@ -414,7 +446,7 @@ def _refusal(
 def _cors(origin: str) -> dict[str, str]:
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID",
+        "Access-Control-Allow-Headers": "Content-Type, Last-Event-ID, Range",
         "Access-Control-Allow-Methods": "GET, POST",
         "Vary": "Origin",
     }

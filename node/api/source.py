@@ -21,6 +21,8 @@ from node.following import SYNC_LAG_HEIGHTS
 from node.index import Index, summarise
 from node.modules.validators import GOVERNING, REGISTRY
 from node.replica import FinalBlock, Replica
+from node.storage.pieces import Partial
+from node.types.content import ContentManifest
 from node.types.validator import node_id_of
 
 OBSERVED_BLOCKS = 1_000
@@ -181,6 +183,25 @@ class Source:
     def put_blobs(self, contents: Sequence[bytes]) -> tuple[bytes, ...]:
         """Takes contents; returns their hashes."""
         return self.replica.put_blobs(contents)
+
+    def begin_upload(self, manifest: ContentManifest, address: str) -> Partial | None:
+        """Begins to take a large content; None when it is here."""
+        return self.replica.begin_upload(manifest, address)
+
+    async def put_piece(self, partial: Partial, index: int, data: bytes) -> None:
+        """Takes a piece; returns once it is on the disk. Raises: RequestRejected."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_done(error: RequestRejected | None) -> None:
+            if done.done():  # whoever sent it is gone
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.replica.put_piece(partial, index, data, on_done)
+        await done
 
     def fail(self, error: StorageError) -> None:
         """The disk failed on a request: the node stops, as it does when it fails elsewhere."""

@@ -286,15 +286,36 @@ class BlobHashes(Struct, frozen=True, kw_only=True):
     """SHA-256 of each, in order."""
 
 
+class UploadView(Struct, frozen=True, kw_only=True):
+    """A large content on its way."""
+
+    id: str
+    """Names the upload."""
+    hash: str
+    """SHA-256 of all the content's bytes."""
+    size_bytes: int
+    """How many they are."""
+    piece_size_bytes: int
+    """How large a piece is; the last one is what is left."""
+    missing: list[int]
+    """The pieces that are to come, from 0 on."""
+    is_complete: bool
+    """Whether the whole is here and checked."""
+    validators: int
+    """How many other validators are known to hold it."""
+
+
 class BlobView(Struct, frozen=True, kw_only=True):
-    """A content."""
+    """A content, or a part of it."""
 
     hash: str
     """SHA-256 of the bytes."""
     size_bytes: int
-    """How many bytes."""
+    """How many bytes the whole has."""
     content: str
     """The bytes, in base64."""
+    offset_bytes: int = 0
+    """Where in the content they begin."""
 
 
 class SubscriptionView(Struct, frozen=True, kw_only=True):

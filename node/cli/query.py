@@ -22,6 +22,8 @@ from node.config import ConfigError, Home
 from node.keystore import Keystore
 from node.primitives.address import format_address
 from node.primitives.amount import format_open
+from node.types.content import PIECE_SIZE_BYTES
+from node.uploading import OnProgress
 
 METHODS = {
     "parameters": ("What governs the chain, and from when.", ()),
@@ -78,13 +80,32 @@ def blob() -> None:
 
 @blob.command("put")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--validators", type=click.IntRange(0), default=0, help="Wait until so many others hold a large one.")
 @NODE_OPTION
 @JSON_OPTION
-def put(files: tuple[Path, ...], node_url: str, is_json: bool) -> None:
-    """Upload files; prints their hashes. A content that no transaction refers to is forgotten after a while."""
+def put(files: tuple[Path, ...], validators: int, node_url: str, is_json: bool) -> None:
+    """Upload files; prints their hashes. A large one that was broken off goes on where it was when it is run again. A
+    content that no transaction refers to is forgotten after an hour."""
+    small = [path for path in files if path.stat().st_size <= PIECE_SIZE_BYTES]
+    hashes: dict[Path, str] = {}
     with Client(node_url) as client:
-        hashes = client.put_blobs([path.read_bytes() for path in files])
-    _print(dict(zip(map(str, files), hashes, strict=True)), is_json)
+        if small:
+            hashes |= zip(small, client.put_blobs([path.read_bytes() for path in small]), strict=True)
+        for path in files:
+            if path not in hashes:
+                with _progress(path) as on_progress:
+                    hashes[path] = client.upload(path, on_progress=on_progress, validators=validators)
+    _print({str(path): hashes[path] for path in files}, is_json)
+
+
+@contextlib.contextmanager
+def _progress(path: Path) -> Iterator[OnProgress | None]:
+    """A bar on standard error, if a person sees it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=path.stat().st_size, label=path.name, file=sys.stderr) as bar:
+        yield lambda there, _size: bar.update(there - bar.pos)
 
 
 @blob.command("get")

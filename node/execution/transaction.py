@@ -132,7 +132,7 @@ def verify(state: Reader, context: Context, candidate: Candidate, resources: Res
         if reference.size_bytes > context.parameters.blob_size_bytes:
             limit = context.parameters.blob_size_bytes
             raise TransactionRejected(TransactionReason.BAD_CONTENT, f"a blob has at most {limit} bytes")
-        if len(resources.blob(reference.hash)) != reference.size_bytes:
+        if resources.blob_size_bytes(reference.hash) != reference.size_bytes:
             raise TransactionRejected(TransactionReason.BAD_CONTENT, f"blob {reference.hash.hex()} has another size")
     candidate.kind.verify(state, context, candidate.payload, resources)
 

@@ -87,6 +87,9 @@ class Resources(Protocol):
     def blob(self, blob_hash: bytes) -> bytes:
         """The bytes of a blob."""
 
+    def blob_size_bytes(self, blob_hash: bytes) -> int:
+        """How many bytes a blob has: known without reading a large one."""
+
     def result(self, request: Any) -> Any:
         """The result of an attribution request; raises AttributionError when it cannot be computed."""
 

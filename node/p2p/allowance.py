@@ -12,6 +12,7 @@ from node.p2p.messages import (
     ChunkRequest,
     EpochEndsRequest,
     Message,
+    PieceRequest,
     SnapshotsRequest,
     StatusRequest,
     SyncRequest,
@@ -25,7 +26,7 @@ BURST_S = 2.0
 REQUEST_COST = 50
 """A few bytes of a request make this node read its disk and encode an answer: messages it counts as."""
 SYNC_REQUEST_COST = 100
-"""Its answer is up to 256 blocks, or a chunk of a snapshot."""
+"""Its answer is up to 256 blocks, a chunk of a snapshot, or a piece of a content."""
 HASHES_PER_MESSAGE = 8
 """Contents that are looked for at the cost of a message."""
 
@@ -56,7 +57,7 @@ class Allowance:
 def cost_of(message: Message) -> int:
     """How many messages a message counts as."""
     match message:
-        case SyncRequest() | SnapshotsRequest() | ChunkRequest() | EpochEndsRequest():
+        case SyncRequest() | SnapshotsRequest() | ChunkRequest() | EpochEndsRequest() | PieceRequest():
             return SYNC_REQUEST_COST
         case BlobRequest(hashes=hashes):
             return REQUEST_COST + len(hashes) // HASHES_PER_MESSAGE

@@ -9,13 +9,14 @@ from consensus.types import Certificate, Epoch, View, Vote
 from node.primitives.codec import decode_union, encode_union
 from node.primitives.crypto import Hash
 from node.types.block import Block, TransactionBytes
+from node.types.content import PIECE_SIZE_BYTES, ContentManifest, PieceIndex
 from node.types.epoch import EpochEnd
-from node.types.parameters import LARGEST_BLOB_SIZE_BYTES, LARGEST_BLOCK_SIZE_BYTES
+from node.types.parameters import LARGEST_BLOCK_SIZE_BYTES
 from node.types.snapshot import LARGEST_CHUNK_SIZE_BYTES, MOST_CHUNKS, Snapshot
 from node.types.transaction import Height
 
 LARGEST_MESSAGE_SIZE_BYTES = 2 * LARGEST_BLOCK_SIZE_BYTES
-"""Largest message: a block with its proofs, or a blob, and room."""
+"""Largest message: a block with its proofs, or contents, and room. A large content travels in pieces."""
 MOST_TRANSACTIONS_PER_BATCH = 1_000
 MOST_CERTIFICATES = 64
 MOST_VOTES = 64
@@ -23,8 +24,10 @@ MOST_BLOBS_PER_MESSAGE = 1_024
 MOST_SYNC_BLOCKS = 256
 MOST_SNAPSHOTS = 2
 MOST_EPOCH_ENDS = 16
-LARGEST_BLOBS_SIZE_BYTES = LARGEST_BLOB_SIZE_BYTES + 2**20
-"""Most content one blob message carries: one largest blob, or many small ones."""
+LARGEST_BLOBS_SIZE_BYTES = 4 * 2**20
+"""Most content one blob message carries."""
+MOST_MANIFESTS = 16
+"""Large contents that are told of in answer to one request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +144,11 @@ class BlobRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobResponse:
-    """Contents that were asked for: as many as the sender holds and one message takes."""
+    """Contents of at most one piece that were asked for: as many as the sender holds and one message takes."""
 
     TAG: ClassVar[int] = 11
 
-    contents: Annotated[
-        tuple[Annotated[bytes, range(1, LARGEST_BLOB_SIZE_BYTES + 1)], ...], range(MOST_BLOBS_PER_MESSAGE + 1)
-    ]
+    contents: Annotated[tuple[Annotated[bytes, range(1, PIECE_SIZE_BYTES + 1)], ...], range(MOST_BLOBS_PER_MESSAGE + 1)]
     """The contents."""
 
 
@@ -251,6 +252,44 @@ class EpochEnds:
     """In order from there; none when that epoch has not ended here."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentHeld:
+    """The sender holds a large content: said when asked for it, and to validators when it has come."""
+
+    TAG: ClassVar[int] = 21
+
+    manifest: ContentManifest
+    """What it is made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceRequest:
+    """Asks for a piece of a large content."""
+
+    TAG: ClassVar[int] = 22
+
+    content: Hash
+    """Which content."""
+    manifest_id: Hash
+    """By which manifest: one that holds it by another has no such piece."""
+    index: PieceIndex
+    """Which piece."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceResponse:
+    """A piece that was asked for."""
+
+    TAG: ClassVar[int] = 23
+
+    manifest_id: Hash
+    """By which manifest."""
+    index: PieceIndex
+    """Which piece."""
+    data: Annotated[bytes, range(PIECE_SIZE_BYTES + 1)]
+    """Its bytes; none when the sender does not hold the content by this manifest, or not for the one that asks."""
+
+
 Message = (
     Votes
     | Certificates
@@ -272,6 +311,9 @@ Message = (
     | ChunkResponse
     | EpochEndsRequest
     | EpochEnds
+    | ContentHeld
+    | PieceRequest
+    | PieceResponse
 )
 
 

@@ -56,6 +56,7 @@ class Tag(StrEnum):
     ROTATE_CONSENSUS_KEY = "ol/rotate-ckey"
     READ_CONTENT = "ol/read-content"
     SNAPSHOT = "ol/snapshot"
+    CONTENT_MANIFEST = "ol/content"
 
     @property
     def padded(self) -> bytes:

@@ -15,7 +15,7 @@ MOST_BLOCK_TRANSACTIONS = 10_000
 """No chain may ask for more transactions in a block."""
 LARGEST_TRANSACTION_SIZE_BYTES = 2**20
 """No chain may ask for larger transactions."""
-LARGEST_BLOB_SIZE_BYTES = 4 * 2**20
+LARGEST_BLOB_SIZE_BYTES = 64 * 2**20
 """No chain may ask for larger single blobs."""
 
 DEAREST_BASE_UNITS = 10 * UNITS_PER_OPEN
@@ -64,7 +64,7 @@ class Parameters:
     """Largest transaction."""
     transaction_work_macs: Annotated[int, range(10**6, 10**13)] = 10 * 10**9
     """Most metered multiply-accumulates in a transaction."""
-    blob_size_bytes: Annotated[int, range(2**10, LARGEST_BLOB_SIZE_BYTES + 1)] = LARGEST_BLOB_SIZE_BYTES
+    blob_size_bytes: Annotated[int, range(2**10, LARGEST_BLOB_SIZE_BYTES + 1)] = 4 * 2**20
     """Largest blob."""
 
     fee_base_units: Annotated[int, range(DEAREST_BASE_UNITS + 1), "amount"] = 10_000

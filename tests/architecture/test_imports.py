@@ -33,11 +33,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("node.snapshot", "node.pruning", "node.rollback"),
     ("node.beginning",),
     ("node.claims", "node.sync", "node.keeper", "node.offers"),
-    ("node.waiting", "node.joining", "node.serving"),
+    ("node.waiting", "node.joining", "node.serving", "node.replication"),
     ("node.intake", "node.engine"),
     ("node.following",),
     ("node.replica",),
     ("node.api",),
+    ("node.uploading",),
     ("node.client", "node.app"),
     ("node.cli", "node.__main__"),
 )

@@ -70,6 +70,9 @@ class Shelf:
             raise BlobPending(blob_hash)
         return self.contents[blob_hash]
 
+    def blob_size_bytes(self, blob_hash: bytes) -> int:
+        return len(self.blob(blob_hash))
+
     def result(self, request: REQUEST) -> RESULT:
         key = request.request_id()
         outcome = _RESULTS.get(key)

@@ -15,7 +15,7 @@ from node import mempool
 from node.claims import Claims
 from node.errors import TransactionReason, TransactionRejected
 from node.execution.transaction import Candidate
-from node.intake import BARRED_HEIGHTS, MOST_CLAIMS_OF_PEERS, WAITING_MS, Intake
+from node.intake import BARRED_HEIGHTS, MOST_CLAIMS_OF_PEERS, SPREAD_MS, WAITING_MS, Intake
 from node.mempool import Mempool
 from node.modules.accounts import Transfer
 from node.modules.attributions import Ask, Attribute
@@ -56,6 +56,7 @@ class Desk:
         self.claims = Claims(self.blobs, lambda *job: self.jobs.append(job))
         self.tree = BlockTree(ledger.state, BlockStore(ledger.node.disk), self.claims, self.mempool.verified)
         self.liars: list[bytes] = []
+        self.is_spread = True
         self.intake = Intake(
             genesis_hash=ledger.chain.genesis_hash,
             state=ledger.state,
@@ -63,10 +64,11 @@ class Desk:
             mempool=self.mempool,
             claims=self.claims,
             verify_signatures=lambda items, done: self.batches.append((list(items), done)),
-            fetch_blobs=lambda hashes, peer: self.fetched.append((tuple(hashes), peer)),
+            fetch_blobs=lambda hashes, peer, _sizes: self.fetched.append((tuple(hashes), peer)),
             on_admitted=lambda candidate, source: self.admitted.append((candidate.id, source)),
             on_dropped=lambda candidate, error: self.dropped.append((candidate.id, error.reason)),
             on_bad_signature=self.liars.append,
+            is_spread=lambda _candidate: self.is_spread,
         )
 
     def submit(self, candidate: Candidate, source: bytes | None = None, now_ms: int = 0) -> bytes:
@@ -311,6 +313,31 @@ def test_a_peers_transaction_waits_for_its_contents(asking: tuple[Desk, Candidat
     desk.blobs.put([desk.scene.ledger.shelf.contents[query]], 0)
     desk.intake.on_blobs([query], 5)
     assert desk.verdicts[candidate.id] == [None]
+    assert desk.admitted == [(candidate.id, PEER)]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_own_transaction_waits_until_others_hold_its_large_contents_but_not_for_ever(
+    asking: tuple[Desk, Candidate, bytes], is_late: bool
+) -> None:
+    desk, candidate, query = asking
+    desk.blobs.put([desk.scene.ledger.shelf.contents[query]], 0)
+    desk.is_spread = False
+    desk.submit(candidate)
+    desk.verify()
+    desk.intake.run_spreading(SPREAD_MS - 1)
+    assert (desk.verdicts[candidate.id], desk.admitted) == ([], [])
+    desk.is_spread = not is_late
+    desk.intake.run_spreading(SPREAD_MS if is_late else SPREAD_MS - 1)
+    assert (desk.verdicts[candidate.id], desk.admitted) == ([None], [(candidate.id, None)])
+
+
+def test_what_peers_send_does_not_wait_for_others_to_hold_it(asking: tuple[Desk, Candidate, bytes]) -> None:
+    desk, candidate, query = asking
+    desk.blobs.put([desk.scene.ledger.shelf.contents[query]], 0)
+    desk.is_spread = False
+    desk.submit(candidate, PEER)
+    desk.verify()
     assert desk.admitted == [(candidate.id, PEER)]
 
 

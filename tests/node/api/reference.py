@@ -54,7 +54,7 @@ def _section(method: Method) -> str:
 
 
 def _summary(method: Method) -> str:
-    return _words((method.run or method.run_in_session).__doc__)
+    return _words((method.run or method.run_for or method.run_in_session).__doc__)
 
 
 def _words(text: str | None) -> str:

@@ -414,7 +414,7 @@ def test_a_new_epoch_length_counts_from_the_next_epoch_on(scene: Scene) -> None:
         ("theta", 1_001, "Parameters.theta is in 0..1000"),
         ("beta_bps", 1_001, "the parts of a question's fee and the burn add up to 10000 bps"),
         ("mint_data_bps", 6_999, "the parts of what is minted add up to 10000 bps"),
-        ("blob_size_bytes", 2**22 + 1, "Parameters.blob_size_bytes is in 1024..4194304"),
+        ("blob_size_bytes", 2**26 + 1, "Parameters.blob_size_bytes is in 1024..67108864"),
         ("block_size_bytes", 2**16, "a block takes at least one transaction of the largest size and work"),
     ],
 )
