@@ -97,7 +97,7 @@ class Parameters:
     """Most records in one contribution."""
     attribution_questions: Annotated[int, range(1, 257)] = 64
     """Most questions answered by one transaction."""
-    model_unknowns: Annotated[int, range(2, 513)] = 512
+    model_unknowns: Annotated[int, range(2, 5_121)] = 512
     """Most unknowns (features x classes) of a head/1 model."""
     snapshot_records: Annotated[int, range(1, 10_001)] = 10_000
     """Most records in a training snapshot."""
