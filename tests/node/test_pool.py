@@ -26,6 +26,8 @@ from tests.node.questions import Case, make_case
 
 TIMEOUT_S = 60.0
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Bench:

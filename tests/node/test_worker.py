@@ -73,6 +73,7 @@ def test_a_dead_process_is_noticed_and_replaced(worker: Worker, case: Case) -> N
     assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding_size_bytes", [1, 2**22], ids=["waiting for its answer", "waiting for it to read"])
 def test_a_process_that_hangs_is_ended_when_its_time_is_over(
     worker: Worker, case: Case, padding_size_bytes: int
@@ -89,6 +90,7 @@ def test_a_process_that_hangs_is_ended_when_its_time_is_over(
     assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's data as it grows")
 def test_a_request_that_wants_more_memory_than_there_may_be_fails_alone(case: Case) -> None:
     worker = Worker(512 * 2**20)
@@ -118,18 +120,21 @@ def deaf_machine(_connection: Connection, _memory_size_bytes: int) -> None:
     """Ends before it says anything."""
 
 
+@pytest.mark.slow
 def test_wrong_arithmetic_is_said_before_anything_is_computed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "serve", wrong_machine)
     with pytest.raises(KernelError, match="2 \\+ 2 is 5"):
         worker.start()
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come_up_is_no_disaster(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "serve", deaf_machine)
     assert not worker.start()
     assert not worker.is_alive
 
 
+@pytest.mark.slow
 def test_a_closed_worker_does_not_start_again(worker: Worker) -> None:
     assert worker.start()
     worker.close()
