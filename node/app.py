@@ -42,6 +42,7 @@ from node.index import Index
 from node.intake import Signed
 from node.logs import Logs, set_up_logging
 from node.modules.accounts import load_account
+from node.modules.engines import ENGINES, lacking
 from node.modules.equivocation import SubmitEvidence
 from node.modules.validators import GOVERNING, Registry
 from node.p2p.messages import Message
@@ -99,9 +100,6 @@ class App:
         if node_key is None:
             raise ConfigError(f"{home.path / NODE_KEY_FILE} is missing: run `openledger init` first")
         genesis = home.load_genesis()
-        for engine in genesis.engines:
-            if TABLES_HASHES.get(engine.name) != engine.tables_hash:
-                raise ConfigError(f"the chain's engine {engine.name} is not this program's: install the one it needs")
         self._store = LevelStore(home.data / "state")
         self._blob_store = LevelStore(home.data / "blobs")
         self._wal = FileLog(
@@ -182,6 +180,8 @@ class App:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
+            if (lack := self._lacking_engines()) is not None:
+                raise ConfigError(lack)
             if self.index is not None and self.index.advance(INDEXED_AT_START):
                 self.index.catch_up()  # what is longer behind is built beside the node, by the API
             await self.network.start()
@@ -307,6 +307,8 @@ class App:
         executed = final.executed
         header = executed.block.header
         self._pruner.on_final(header.height)
+        if (lack := self._lacking_engines()) is not None:
+            self.stop(lack)
         if executed.is_epoch_end and final.certificate is not None:
             self._snapshots.on_epoch_end(header, final.certificate)
 
@@ -352,6 +354,15 @@ class App:
 
     def _on_message(self, peer: bytes, message: Message) -> None:
         self.replica.on_message(peer, message)
+
+    def _lacking_engines(self) -> str | None:
+        """What to install when the next block may hold models of an engine that this program does not know."""
+        next_height = self.replica.tree.tip.height + 1
+        for engine in lacking(ENGINES.get(self.replica.state), TABLES_HASHES):
+            if engine.from_height <= next_height:
+                tables = engine.tables_hash.hex()
+                return f"the chain's engine {engine.name} is not this program's: install one with its tables {tables}"
+        return None
 
     def _in_turn(self, callback: Callable[[], None]) -> None:
         callback()
