@@ -29,7 +29,7 @@ PREPARED_SIZE_BYTES = 256 * 2**20
 """Memory for prepared models in a worker."""
 START_LIMIT_S = 60
 """A process that is not ready by then is given up."""
-EXIT_LIMIT_S = 0.2
+EXIT_LIMIT_S = 2.0
 """A process that closed its pipe has ended by then, and left its exit code."""
 EXIT_NO_MEMORY = 77
 PATIENCE_S = 10

@@ -325,11 +325,11 @@ def test_a_worker_that_hangs_is_replaced_and_its_request_has_failed(
 
 
 def test_a_failed_computation_is_no_verdict_for_the_node(bench: Benches, case: Case) -> None:
-    pool = bench(memory_size_bytes=512 * 2**20)
+    pool = bench(memory_size_bytes=256 * 2**20)
     blobs = BlobStore(MemoryStore())
 
     def compute(job: Job) -> None:
-        job.materials = {**job.materials, b"": bytes(600 * 2**20)}
+        job.materials = {**job.materials, b"": bytes(280 * 2**20)}
         pool.pool.submit(job)
 
     claims = Claims(blobs, compute)

@@ -93,10 +93,10 @@ def test_a_process_that_hangs_is_ended_when_its_time_is_over(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's data as it grows")
 def test_a_request_that_wants_more_memory_than_there_may_be_fails_alone(case: Case) -> None:
-    worker = Worker(512 * 2**20)
+    worker = Worker(256 * 2**20)
     try:
         assert worker.start()
-        huge = {**case.materials, b"": bytes(600 * 2**20)}
+        huge = {**case.materials, b"": bytes(280 * 2**20)}
         assert worker.run(case.certify, huge, LONG_S) is Failure.NO_MEMORY
         assert not worker.is_alive
         assert worker.start()
