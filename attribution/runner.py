@@ -88,6 +88,12 @@ class Runner:
             case _:
                 assert_never(request)
 
+    def prepare(self, request: REQUEST, materials: Materials) -> None:
+        """Keeps the model that a certification is about, for whoever asks it next. Raises: AttributionError."""
+        if isinstance(request, CertifyRequest):
+            key = request.model.encode()
+            self._keep(key, self._kept.pop(key) if key in self._kept else head.prepare(request.model, materials))
+
     def _prepare_leaders(
         self, request: GroupRequest, materials: Materials, before: grouping.Prepared | None
     ) -> grouping.Prepared:

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from attribution.request import REQUEST, TABLES_HASHES
+from attribution.request import TABLES_HASHES
 from consensus.evidence import Evidence
 from node import __version__
 from node.api.server import ApiServer, ApiSettings
@@ -42,10 +42,12 @@ from node.index import Index
 from node.intake import Signed
 from node.logs import Logs, set_up_logging
 from node.modules.accounts import load_account
+from node.modules.engines import ENGINES, lacking
 from node.modules.equivocation import SubmitEvidence
 from node.modules.validators import GOVERNING, Registry
 from node.p2p.messages import Message
 from node.p2p.network import Callbacks, Network
+from node.pool import Pool, worker_count
 from node.primitives.codec import encode
 from node.primitives.crypto import are_valid_signatures
 from node.pruning import Pruner
@@ -58,7 +60,7 @@ from node.storage.kv import LevelStore
 from node.storage.snapshots import SnapshotShelf
 from node.storage.wal import FileLog
 from node.types.transaction import sign_transaction
-from node.worker import Failure, Materials, Outcome, Worker, outcome_of
+from node.worker import Job
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a verification thread waits for the interpreter after a signature; Python's own 5 ms would starve it."""
@@ -92,16 +94,12 @@ class App:
         self._stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="verify")
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
-        self._worker = Worker()
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(lock_data(home.data))
         node_key = home.load_key(NODE_KEY_FILE)
         if node_key is None:
             raise ConfigError(f"{home.path / NODE_KEY_FILE} is missing: run `openledger init` first")
         genesis = home.load_genesis()
-        for engine in genesis.engines:
-            if TABLES_HASHES.get(engine.name) != engine.tables_hash:
-                raise ConfigError(f"the chain's engine {engine.name} is not this program's: install the one it needs")
         self._store = LevelStore(home.data / "state")
         self._blob_store = LevelStore(home.data / "blobs")
         self._wal = FileLog(
@@ -133,6 +131,7 @@ class App:
         )
         needed = self._snapshots.lowest_needed_height
         self._pruner = Pruner(self._store, storage.keep_heights, self.run_aside, needed)
+        workers = worker_count(config.attribution.workers)
         self.replica = Replica(
             genesis=genesis,
             store=self._store,
@@ -143,6 +142,14 @@ class App:
             room=Room(lambda: _free_size_bytes(home.data), config.storage.reserve_size_bytes),
             load_fork=lambda: dict(read_values(home.path / STATE_FILE)),
             snapshots=SnapshotUse(shelf=shelf, lag_heights=storage.snapshot_lag_heights, anchor=anchor),
+            workers=workers,
+        )
+        self._pool = Pool(
+            workers=workers,
+            memory_size_bytes=config.attribution.memory_size_bytes,
+            post=lambda callback: self._from_thread(self._in_turn, callback),
+            work=self.replica.engine.observation.work,
+            on_wrong_kernel=lambda why: self.stop(f"this machine computes wrongly and must not validate: {why}"),
         )
         self.replica.on_final_block.append(self._keep_house)
         self._index_store = LevelStore(home.data / "index", is_durable=False) if config.api.has_index else None
@@ -173,6 +180,8 @@ class App:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
+            if (lack := self._lacking_engines()) is not None:
+                raise ConfigError(lack)
             if self.index is not None and self.index.advance(INDEXED_AT_START):
                 self.index.catch_up()  # what is longer behind is built beside the node, by the API
             await self.network.start()
@@ -180,7 +189,7 @@ class App:
             await self.api.start()
             await self._control.start()
             self._on_tick()
-            self._warm()
+            self._pool.start()
             log.info(
                 "started",
                 name=self._config.name,
@@ -263,9 +272,9 @@ class App:
                 lambda done, number=number: self._from_thread(on_piece, number, done.result())  # type: ignore[misc]
             )
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
-        """Runs the attribution engine in the worker."""
-        self._compute(request, materials, on_done, is_retry=False)
+    def compute(self, job: Job) -> None:
+        """Runs the attribution engine in a worker."""
+        self._pool.submit(job)
 
     def on_registry(self, registry: Registry) -> None:
         """The nodes that are accepted have changed."""
@@ -298,6 +307,8 @@ class App:
         executed = final.executed
         header = executed.block.header
         self._pruner.on_final(header.height)
+        if (lack := self._lacking_engines()) is not None:
+            self.stop(lack)
         if executed.is_epoch_end and final.certificate is not None:
             self._snapshots.on_epoch_end(header, final.certificate)
 
@@ -344,32 +355,18 @@ class App:
     def _on_message(self, peer: bytes, message: Message) -> None:
         self.replica.on_message(peer, message)
 
-    def _compute(
-        self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None], *, is_retry: bool
-    ) -> None:
-        def on_future(future: Future[Outcome]) -> None:
-            self._from_thread(on_outcome, outcome_of(future))
+    def _lacking_engines(self) -> str | None:
+        """What to install when the next block may hold models of an engine that this program does not know."""
+        next_height = self.replica.tree.tip.height + 1
+        for engine in lacking(ENGINES.get(self.replica.state), TABLES_HASHES):
+            if engine.from_height <= next_height:
+                tables = engine.tables_hash.hex()
+                return f"the chain's engine {engine.name} is not this program's: install one with its tables {tables}"
+        return None
 
-        def on_outcome(outcome: Outcome | Failure) -> None:
-            if outcome is Failure.DIED:
-                self._worker.restart()
-                if not is_retry:
-                    self._compute(request, materials, on_done, is_retry=True)
-                    return
-            on_done(outcome)
-            self.request_flush()
-
-        self._worker.submit(request, materials).add_done_callback(on_future)
-
-    def _warm(self) -> None:
-        """Starts the worker and checks this machine's arithmetic before anything depends on it."""
-
-        def on_checked(future: Future[None]) -> None:
-            error = future.exception() if not future.cancelled() else None
-            if error is not None:
-                self._from_thread(self.stop, f"this machine computes wrongly and must not validate: {error}")
-
-        self._worker.warm().add_done_callback(on_checked)
+    def _in_turn(self, callback: Callable[[], None]) -> None:
+        callback()
+        self.request_flush()
 
     def _from_thread(self, callback: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -419,7 +416,7 @@ class App:
             self.replica.flush()
         self._pruner.stop()
         self._snapshots.stop()
-        self._worker.close()
+        self._pool.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._aside.shutdown(wait=True, cancel_futures=True)  # it works on the stores that are closed next
         self._wal.close()

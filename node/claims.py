@@ -14,7 +14,7 @@ from attribution.errors import AttributionError, Reason
 from attribution.request import REQUEST, RESULT
 from node.modules.context import BlobPending, ResultPending
 from node.storage.blobs import BlobStore
-from node.worker import Compute, Failure, Outcome
+from node.worker import Compute, Failure, Job, Outcome, Urgency
 
 M = TypeVar("M")
 
@@ -36,11 +36,13 @@ class Claims:
         self._results_size_bytes = 0
         self._memos: OrderedDict[bytes, Any] = OrderedDict()
         self._running: dict[bytes, list[Callable[[], None]]] = {}
+        self._jobs: dict[bytes, Job] = {}
+        """What was last asked of the workers for each that runs."""
         self._failed: OrderedDict[bytes, None] = OrderedDict()
 
     @property
     def running_count(self) -> int:
-        """Computations under way or waiting for the worker."""
+        """Computations under way or waiting for a worker."""
         return len(self._running)
 
     def has_blob(self, blob_hash: bytes) -> bool:
@@ -89,8 +91,11 @@ class Claims:
         """Contents a request needs that are not held."""
         return tuple(name for name in request.material_hashes() if not self._blobs.has(name))
 
-    def start(self, request: REQUEST, on_done: Callable[[], None]) -> None:
-        """Computes a request whose contents are all held; `on_done` is called when its result is kept."""
+    def start(self, request: REQUEST, on_done: Callable[[], None], urgency: Urgency) -> None:
+        """Computes a request whose contents are all held; `on_done` is called when its result is kept.
+
+        One that runs for somebody already becomes as urgent as the most urgent of them.
+        """
         key = request.request_id()
         if key in self._results:
             on_done()
@@ -98,19 +103,20 @@ class Claims:
         waiting = self._running.get(key)
         if waiting is not None:
             waiting.append(on_done)
+            self._jobs[key].hasten(urgency)
             return
         self._running[key] = [on_done]
         self._failed.pop(key, None)
         # The worker may keep the subject prepared; what is named besides as well, as a holdout point may be, is sent.
         own = Counter(request.material_hashes()) - Counter(request.subject_hashes())
-        self._submit(request, set(own), key)
+        self._submit(request, set(own), key, urgency)
 
-    def _submit(self, request: REQUEST, names: set[bytes], key: bytes) -> None:
+    def _submit(self, request: REQUEST, names: set[bytes], key: bytes, urgency: Urgency) -> None:
         materials = {name: content for name in names if (content := self._blobs.get(name)) is not None}
 
         def on_outcome(outcome: Outcome | Failure) -> None:
             if outcome is Failure.NEEDS_MATERIALS and names < set(request.material_hashes()):
-                self._submit(request, set(request.material_hashes()), key)
+                self._submit(request, set(request.material_hashes()), key, self._jobs[key].urgency)
                 return
             is_lost = isinstance(outcome, AttributionError) and outcome.reason is Reason.MISSING_MATERIAL
             if isinstance(outcome, Failure) or is_lost:
@@ -119,10 +125,13 @@ class Claims:
                     self._failed.popitem(last=False)
             else:
                 self._keep(key, outcome)
+            self._jobs.pop(key, None)
             for on_done in self._running.pop(key, ()):
                 on_done()
 
-        self._compute(request, materials, on_outcome)
+        job = Job(request, materials, on_outcome, urgency)
+        self._jobs[key] = job
+        self._compute(job)
 
     def _keep(self, key: bytes, outcome: Outcome) -> None:
         self._results[key] = outcome

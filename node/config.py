@@ -70,6 +70,21 @@ class ApiConfig:
     """Whether this node keeps the explorer's index."""
 
 
+MOST_WORKERS = 8
+LEAST_MEMORY_SIZE_BYTES = 512 * 2**20
+"""With less a worker could not load what it computes with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionConfig:
+    """The processes that compute attribution."""
+
+    workers: int = 0
+    """How many at most, 1 to 8; 0 takes one for each core but one. A process starts when it is first needed."""
+    memory_size_bytes: int = 4 * 2**30
+    """Memory of one; a request that wants more fails on this node, which then gives no verdict on it."""
+
+
 RESERVE_SIZE_BYTES = 64 * 2**20
 """With less room than this on the data's disk a node is called full: a log file and some blocks still fit."""
 LEAST_KEPT_HEIGHTS = 256
@@ -116,6 +131,8 @@ class Config:
     """How people and programs reach it."""
     storage: StorageConfig = field(default_factory=StorageConfig)
     """What it keeps."""
+    attribution: AttributionConfig = field(default_factory=AttributionConfig)
+    """What it computes with."""
     log: LogConfig = field(default_factory=LogConfig)
     """What it says."""
 
@@ -146,17 +163,24 @@ class Home:
             raise ConfigError(f"{path} is missing: run `openledger init` first, or name another --home") from error
         except (tomllib.TOMLDecodeError, OSError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
-        parts = {"p2p": P2pConfig, "api": ApiConfig, "storage": StorageConfig, "log": LogConfig}
+        parts = {
+            "p2p": P2pConfig,
+            "api": ApiConfig,
+            "storage": StorageConfig,
+            "attribution": AttributionConfig,
+            "log": LogConfig,
+        }
         values: dict[str, Any] = {}
         for name, part in parts.items():
             values[name] = _section(path, name, part, raw.pop(name, {}))
         _check_storage(path, values["storage"])
+        _check_attribution(path, values["attribution"])
         return replace(_section(path, "", Config, raw), **values)
 
     def save_config(self, config: Config) -> None:
         """Writes a config file with every setting in it."""
         lines = [f"name = {json.dumps(config.name)}", ""]
-        for part in ("p2p", "api", "storage", "log"):
+        for part in ("p2p", "api", "storage", "attribution", "log"):
             lines.append(f"[{part}]")
             section = getattr(config, part)
             for setting in fields(section):
@@ -259,3 +283,10 @@ def _check_storage(path: Path, storage: StorageConfig) -> None:
         raise ConfigError(f"{path}: [storage] trusted_height and trusted_block_id go together")
     if storage.trusted_block_id and not re.fullmatch("[0-9a-fA-F]{64}", storage.trusted_block_id):
         raise ConfigError(f"{path}: [storage] trusted_block_id is 64 hexadecimal digits")
+
+
+def _check_attribution(path: Path, attribution: AttributionConfig) -> None:
+    if not 0 <= attribution.workers <= MOST_WORKERS:
+        raise ConfigError(f"{path}: [attribution] workers is 0 (one for each core but one) to {MOST_WORKERS}")
+    if attribution.memory_size_bytes < LEAST_MEMORY_SIZE_BYTES:
+        raise ConfigError(f"{path}: [attribution] memory_size_bytes is at least {LEAST_MEMORY_SIZE_BYTES}")

@@ -96,6 +96,7 @@ class TransactionReason(Reason):
         "Owner, contributors and reviewers of one model are distinct accounts.",
     )
     NOT_ADMISSIBLE = "not_admissible", "The proposal would break a bound of the chain or leave no bonded quorum."
+    ENGINE_INACTIVE = "engine_inactive", "The attribution engine takes no new models at this height."
     WRONG_STATUS = "wrong_status", "The object is not in the state this needs."
     STALE_SNAPSHOT = (
         "stale_snapshot",

@@ -1,7 +1,7 @@
 """From bytes to the mempool: every check a transaction passes before this node admits and gossips it.
 
 Cheap checks first, against the final state; then the signature, in bulk and off the event loop; then the contents it
-refers to; then what it claims about them, in the worker. Nothing unverified is gossiped. A transaction whose contents
+refers to; then what it claims about them, in a worker. Nothing unverified is gossiped. A transaction whose contents
 are not here yet waits for them a while.
 
 A false claim costs its sender nothing on the chain, so it costs everybody little: claiming takes a role and a bond, one
@@ -26,6 +26,7 @@ from node.modules.accounts import load_account
 from node.modules.context import BlobPending, ResultPending
 from node.proposal import BlockTree
 from node.state.store import StateStore
+from node.worker import Urgency
 
 MOST_WAITING = 2_000
 """Transactions waiting for contents or results."""
@@ -35,7 +36,7 @@ it earlier would have the others wait for them in the middle of a view."""
 WAITING_MS = 30_000
 """How long a transaction waits for contents."""
 MOST_QUEUED_CLAIMS = 256
-"""Computations queued; one runs at a time, and the worker has a queue of its own for blocks."""
+"""Computations queued, beside those that run: as many as there are workers, which serve blocks first."""
 MOST_CLAIMS_OF_PEERS = 16
 """Computations of one sender queued when peers vouch for them: they verified each before the next."""
 BARRED_HEIGHTS = 100
@@ -99,6 +100,7 @@ class Intake:
         on_dropped: Callable[[Candidate, TransactionRejected], None],
         on_bad_signature: Callable[[bytes], None],
         is_spread: Callable[[Candidate], bool] = lambda _candidate: True,
+        workers: int = 1,
     ) -> None:
         """`is_spread` tells whether enough validators hold what a transaction refers to."""
         self._genesis_hash = genesis_hash
@@ -122,7 +124,8 @@ class Intake:
         self._queue: list[QueuedClaim] = []
         self._claiming: Counter[bytes] = Counter()
         """Computations queued or running by sender."""
-        self._is_computing = False
+        self._most_computing = workers
+        self._computing_count = 0
         self._arrivals = 0
         self._barred: dict[bytes, int] = {}
         """First height at which a sender is heard again."""
@@ -311,18 +314,18 @@ class Intake:
         self._compute_next()
 
     def _compute_next(self) -> None:
-        if self._is_computing or not self._queue:
+        if self._computing_count >= self._most_computing or not self._queue:
             return
         queued = heapq.heappop(self._queue)
-        self._is_computing = True
+        self._computing_count += 1
 
         def on_computed() -> None:
-            self._is_computing = False
+            self._computing_count -= 1
             self._claiming -= Counter((queued.arrival.candidate.transaction.sender,))
             self._proceed(queued.arrival, queued.arrival.arrived_ms)
             self._compute_next()
 
-        self._claims.start(queued.request, on_computed)
+        self._claims.start(queued.request, on_computed, Urgency.ADMISSION)
 
     def _refuse(self, arrival: Arrival, error: TransactionRejected) -> None:
         if error.reason in _PERMANENT:

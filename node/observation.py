@@ -6,6 +6,7 @@ Owns no clock: whoever observes says when or how long. `node.api.metrics` render
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 
 from consensus.types import Statement, VoteKind
@@ -16,6 +17,8 @@ SYNC_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1
 """A disk's sync, from a good one to one that is about to fail."""
 LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """How late the event loop is."""
+COMPUTATION_BOUNDS_S = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
+"""A question to a prepared model, up to the certification of a large one."""
 KEPT_VIEWS = 64
 """Views whose beginnings are remembered: a finalization may come in a later view."""
 
@@ -46,6 +49,26 @@ class Histogram:
         self.total += value
 
 
+class Work:
+    """What the workers do."""
+
+    def __init__(self) -> None:
+        self.workers = 0
+        """How many there may be."""
+        self.busy = 0
+        """How many compute."""
+        self.waiting = 0
+        """Requests that wait for one."""
+        self.deaths: Counter[str] = Counter()
+        """Processes that ended over a request, by why."""
+        self.seconds: dict[str, Histogram] = {}
+        """From sending a request to its answer, by kind."""
+
+    def computed(self, kind: str, seconds: float) -> None:
+        """A worker answered, or was given up."""
+        self.seconds.setdefault(kind, Histogram(COMPUTATION_BOUNDS_S)).observe(seconds)
+
+
 class Observation:
     """One node's."""
 
@@ -57,6 +80,7 @@ class Observation:
         self.block_interval = Histogram(DELAY_BOUNDS_S)
         self.log_sync = Histogram(SYNC_BOUNDS_S)
         self.loop_lag = Histogram(LAG_BOUNDS_S)
+        self.work = Work()
         self.last_loop_lag_s = 0.0
         """How late the event loop was last."""
         self.repaired_certificates = 0

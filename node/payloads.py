@@ -11,6 +11,7 @@ from node.modules.datanets import ColumnSpec, Contribute, CreateDatanet, Rejecti
 from node.modules.equivocation import SubmitEvidence
 from node.modules.erasure import EraseQuestion, EraseRecord
 from node.modules.governance import (
+    ActivateEngine,
     AdmitObserver,
     AdmitValidator,
     CastBallot,
@@ -18,6 +19,7 @@ from node.modules.governance import (
     Propose,
     RemoveObserver,
     RemoveValidator,
+    RetireEngine,
     SetParameter,
     SetParameters,
     SetPower,
@@ -43,6 +45,7 @@ from node.modules.rewards import Claim
 from node.modules.validators import RotateConsensusKey, possession_digest
 
 __all__ = [
+    "ActivateEngine",
     "AdmitObserver",
     "AdmitValidator",
     "Ask",
@@ -73,6 +76,7 @@ __all__ = [
     "ReleaseEarnings",
     "RemoveObserver",
     "RemoveValidator",
+    "RetireEngine",
     "RetireModel",
     "RevealHoldout",
     "Review",

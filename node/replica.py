@@ -14,7 +14,6 @@ from typing import Protocol, assert_never
 
 import structlog
 
-from attribution.request import REQUEST
 from consensus import inputs as on
 from consensus.evidence import Evidence
 from consensus.types import Certificate
@@ -84,7 +83,7 @@ from node.types.block import Header
 from node.types.content import ContentManifest
 from node.types.genesis import Genesis
 from node.types.validator import NodeEntry, node_id_of
-from node.worker import Failure, Materials, Outcome
+from node.worker import Job
 
 TICK_MS = 100
 """How often the host calls `tick`."""
@@ -123,8 +122,8 @@ class ReplicaHost(Host, Protocol):
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         """Verifies in bulk, off the event loop."""
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
-        """Runs the attribution engine in the worker."""
+    def compute(self, job: Job) -> None:
+        """Runs the attribution engine in a worker."""
 
     def on_registry(self, registry: Registry) -> None:
         """The nodes that others accept connections from have changed."""
@@ -164,6 +163,7 @@ class Replica:
         room: Room | None = None,
         load_fork: LoadFork | None = None,
         snapshots: SnapshotUse | None = None,
+        workers: int = 1,
     ) -> None:
         """Without `room` the disk is taken to be large enough."""
         self.genesis = genesis
@@ -194,6 +194,7 @@ class Replica:
             on_dropped=self._on_dropped,
             on_bad_signature=self._on_bad_signature,
             is_spread=self._is_spread,
+            workers=workers,
         )
         self._block_fetcher: Fetcher[bytes] = Fetcher(self._ask_blocks, FETCH_TIMEOUT_MS, 1)
         self.replication = Replication(

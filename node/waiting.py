@@ -16,6 +16,7 @@ from node.modules.context import BlobPending, Pending, ResultPending
 from node.p2p.messages import BlockProposal, Certificates, Votes
 from node.proposal import BlobsPending, BlockTree, ParentPending, TimePending
 from node.types.parameters import LARGEST_BLOCK_SIZE_BYTES
+from node.worker import Urgency
 
 T = TypeVar("T")
 EarlyMessage = Votes | Certificates | BlockProposal
@@ -144,7 +145,7 @@ class Needs:
             return self._get_blobs(missing, leader)
         wake = Once(self._on_arrival)
         if not self._claims.has_failed(request):
-            self._claims.start(request, wake)
+            self._claims.start(request, wake, Urgency.JUDGING)
         return wake.has_come
 
 

@@ -143,6 +143,11 @@ def get_validators(source: Source, parameters: requests.EpochParameters) -> view
     return methods.validators(source, parameters)
 
 
+def get_engines(source: Source, parameters: requests.NoParameters) -> views.EnginesView:
+    """Attribution engines."""
+    return methods.engines(source, parameters)
+
+
 # The rest.
 
 
@@ -274,6 +279,7 @@ ROUTES: Sequence[Route] = (
         explorer_data.list_account_questions,
     ),
     _route("/validators", requests.EpochParameters, views.ValidatorSetView, get_validators),
+    _route("/engines", requests.NoParameters, views.EnginesView, get_engines),
     _route("/datanets", requests.Listing, views.Page[views_data.DatanetView], explorer_data.list_datanets),
     _route("/datanets/{id}", requests.IdPath, views_data.DatanetView, explorer_data.get_datanet),
     _route(

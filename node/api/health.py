@@ -22,6 +22,10 @@ class HealthReason(Reason):
     TOO_FEW_PEERS = "too_few_peers", "The connected validators are no quorum: nothing becomes final with these alone."
     NOT_ADMITTED = "not_admitted", "The registry does not know this node: others refuse its connections."
     DISK_FULL = "disk_full", "The disk is full: make room, the data's directory must be writable."
+    ENGINE_UNKNOWN = (
+        "engine_unknown",
+        "An engine that this program does not know becomes active soon: install one that does, or the node stops.",
+    )
     INDEXING = "indexing", "The explorer's index is being built: listings are not complete yet."
     STOPPING = "stopping", "The node is stopping."
 
@@ -52,6 +56,8 @@ class Facts:
     """Room on the data's disk; None when nobody looks."""
     is_paused_for_disk: bool
     """Whether the node itself stopped voting for lack of room."""
+    next_unknown_engine: str
+    """The first engine to become active that this program does not know, and when; empty without one."""
     index_height: int | None
     """How far the index is; None without one, or when it is complete."""
     height: int
@@ -78,6 +84,7 @@ def find_problems(facts: Facts) -> dict[HealthReason, str]:
         ),
         HealthReason.NOT_ADMITTED: None if facts.is_admitted else "",
         HealthReason.DISK_FULL: _disk(facts),
+        HealthReason.ENGINE_UNKNOWN: facts.next_unknown_engine or None,
         HealthReason.INDEXING: (
             None if facts.index_height is None else f"at height {facts.index_height} of {facts.height}"
         ),

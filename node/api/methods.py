@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from attribution.request import TABLES_HASHES
 from node.api import present, requests, views, views_chain, views_consensus
 from node.api.consensus_state import consensus_state
 from node.api.history import StoredBlock
@@ -24,6 +25,7 @@ from node.execution.transaction import context_for, read_transaction, required_f
 from node.modules.accounts import is_key_of, load_account
 from node.modules.contents import is_erased
 from node.modules.datanets import DATANETS, RECORDS, RecordStatus
+from node.modules.engines import ENGINES, lacking
 from node.modules.registers import REGISTERS, register_key
 from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, validator_set_of
 from node.primitives.address import parse_address
@@ -162,6 +164,12 @@ def validators(source: Source, parameters: requests.EpochParameters) -> views.Va
     if members is None:
         raise RequestRejected(RequestReason.NOT_FOUND, f"the set of epoch {epoch} is not known, or forgotten")
     return present.validator_set(state, epoch, members, *source.observed())
+
+
+def engines(source: Source, _: requests.NoParameters) -> views.EnginesView:
+    """Attribution engines, those that a vote activates later among them."""
+    found = ENGINES.get(source.replica.state)
+    return present.engines(source.tip_height, found, lacking(found, TABLES_HASHES))
 
 
 def parameters_of(source: Source, _: requests.NoParameters) -> views.ParametersView:
@@ -489,6 +497,7 @@ METHODS: Sequence[Method] = (
     Method(name="light_genesis", parameters=requests.NoParameters, result=LightGenesisView, run=light_genesis),
     Method(name="light_block", parameters=requests.LightBlockParameters, result=LightBlockView, run=light_block),
     Method(name="validators", parameters=requests.EpochParameters, result=views.ValidatorSetView, run=validators),
+    Method(name="engines", parameters=requests.NoParameters, result=views.EnginesView, run=engines),
     Method(name="parameters", parameters=requests.NoParameters, result=views.ParametersView, run=parameters_of),
     Method(name="tx", parameters=requests.TransactionParameters, result=views_chain.TransactionAnswer, run=tx),
     Method(

@@ -21,7 +21,8 @@ from consensus.effects import NullifyReason
 from node.api.source import Source
 from node.modules.supply import SUPPLY
 from node.modules.validators import GOVERNING
-from node.observation import Histogram
+from node.observation import COMPUTATION_BOUNDS_S, Histogram
+from node.pool import DEATHS, KINDS
 from node.primitives.amount import UNITS_PER_OPEN
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -87,15 +88,17 @@ class Metrics:
 
     def _node(self) -> dict[str, Gauge]:
         source, replica = self._source, self._source.replica
-        running = replica.claims.running_count
+        work = replica.engine.observation.work
         gauges: dict[str, Gauge] = {
             "ready": ("Whether nothing is wrong.", int(not source.problems())),
             "peers": ("Connected peers.", len(source.peers.peers())),
             "mempool_size": ("Waiting transactions.", len(replica.mempool)),
             "mempool_size_bytes": ("Bytes of waiting transactions.", replica.mempool.size_bytes),
             "arriving_transactions": ("Transactions being verified.", replica.intake.waiting_count),
-            "computations": ("Attribution under way or queued.", running),
-            "worker_queue": ("Attribution that waits for the worker.", max(0, running - 1)),
+            "computations": ("Attribution under way or queued.", replica.claims.running_count),
+            "workers": ("Worker processes there may be.", work.workers),
+            "workers_busy": ("Worker processes that compute.", work.busy),
+            "worker_queue": ("Requests that wait for a worker.", work.waiting),
             "unreferenced_blobs_size_bytes": (
                 "Contents no transaction refers to.",
                 replica.blobs.unreferenced_size_bytes,
@@ -131,6 +134,8 @@ class Metrics:
         # Every reason from the start: a rate over a series that begins with its first event misses that event.
         nullified = {each.value: engine.nullified[each.value] for each in NullifyReason}
         yield _by_reason("nullified_views", "Views this validator gave up.", {**nullified, **engine.nullified})
+        deaths = {each.value: observation.work.deaths[each.value] for each in DEATHS}
+        yield _by_reason("worker_deaths", "Worker processes that ended over a request.", deaths)
         yield _by_reason("rejected_blocks", "Blocks this node judged invalid.", engine.rejected)
 
     def _histograms(self) -> Iterator[Metric]:
@@ -146,6 +151,12 @@ class Metrics:
             "From entering the view, or from seeing its proposal, to its finalization.",
             {"view": seen.finalization_since_view, "proposal": seen.finalization_since_proposal},
         )
+        yield _histogram(
+            "computation_seconds",
+            "From sending a request to a worker to its answer.",
+            {kind: seen.work.seconds.get(kind, Histogram(COMPUTATION_BOUNDS_S)) for kind in KINDS},
+            label="kind",
+        )
         yield _histogram("log_sync_seconds", "Writing and syncing the log once.", {"": seen.log_sync})
         yield _histogram("event_loop_lag_seconds", "How late the event loop runs a timer.", {"": seen.loop_lag})
 
@@ -157,9 +168,9 @@ def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> CounterMetric
     return family
 
 
-def _histogram(name: str, text: str, since: Mapping[str, Histogram]) -> HistogramMetricFamily:
-    """One histogram, or several that differ in where their time begins."""
-    labels = () if "" in since else ("since",)
+def _histogram(name: str, text: str, since: Mapping[str, Histogram], label: str = "since") -> HistogramMetricFamily:
+    """One histogram, or several that differ in where their time begins, or in what `label` names."""
+    labels = () if "" in since else (label,)
     family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
     for start, histogram in since.items():
         buckets, below = [], 0

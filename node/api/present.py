@@ -21,6 +21,7 @@ from node.execution.transaction import Candidate
 from node.index import DAY_MS, BlockEntry, Totals
 from node.modules.accounts import load_account
 from node.modules.bonds import UNBONDING
+from node.modules.engines import Engine, Engines
 from node.modules.governance import Proposal
 from node.modules.registers import Register
 from node.modules.rewards import MINT_EPOCHS, MINT_SHARES, POOL_CLAIMS, VALIDATOR_POOLS, MintEpoch, capped
@@ -420,3 +421,27 @@ def _pool_part(state: Reader, epoch: int, operator: bytes) -> tuple[int, int]:
     power = sum(each.power for each in members.validators if each.operator == operator)
     total = sum(each.power for each in members.validators)
     return pool.fee_units * power // total, pool.accrued_units * power // total
+
+
+def engines(height: int, found: Engines, unknown: Sequence[Engine]) -> views.EnginesView:
+    """The engines as they are after a block."""
+
+    def status(each: Engine) -> str:
+        if each.is_retired:
+            return "retired"
+        return "active" if each.from_height <= height + 1 else "coming"
+
+    return views.EnginesView(
+        height=height,
+        engines=[
+            views.EngineView(
+                name=each.name,
+                tables_hash=each.tables_hash.hex(),
+                cost_permille=each.cost_permille,
+                from_height=each.from_height,
+                status=status(each),
+                is_known=each not in unknown,
+            )
+            for each in found.engines
+        ],
+    )

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from attribution.request import TABLES_HASHES
 from node.api import present, views, views_chain
 from node.api.health import STALLED_DELTAS, Facts, HealthReason, find_problems
 from node.api.history import History
@@ -19,6 +20,7 @@ from node.api.watch import Watch
 from node.errors import RequestReason, RequestRejected, StorageError, TransactionRejected
 from node.following import SYNC_LAG_HEIGHTS
 from node.index import Index, summarise
+from node.modules.engines import ENGINES, lacking
 from node.modules.validators import GOVERNING, REGISTRY
 from node.replica import FinalBlock, Replica
 from node.storage.pieces import Partial
@@ -160,8 +162,14 @@ class Source:
                 index_height=None if self._index is None or self._index.is_live else self._index.height,
                 height=self.tip_height,
                 is_stopping=self.is_stopping,
+                next_unknown_engine=self._next_unknown_engine(),
             )
         )
+
+    def _next_unknown_engine(self) -> str:
+        unknown = lacking(ENGINES.get(self.replica.state), TABLES_HASHES)
+        coming = [(each.from_height, each.name) for each in unknown if each.from_height > self.tip_height]
+        return f"{min(coming)[1]} from height {min(coming)[0]}" if coming else ""
 
     def observed(self) -> tuple[Counter[bytes], int]:
         """How many of the last blocks each validator proposed, and how many these are."""

@@ -9,6 +9,7 @@ from node.modules.attributions import QUESTIONS
 from node.modules.bonds import UNBONDING
 from node.modules.contents import CONTENTS
 from node.modules.datanets import CONTRIBUTIONS, DATANETS, PARTIES, RECORDS, RECORDS_AT
+from node.modules.engines import ENGINES
 from node.modules.equivocation import PUNISHED
 from node.modules.escrow import ESCROWS
 from node.modules.governance import PROPOSALS
@@ -27,6 +28,7 @@ TABLES: dict[str, Table[Any]] = {
         GOVERNING.table,
         REGISTRY.table,
         UPCOMING.table,
+        ENGINES.table,
         PROPOSALS,
         UNBONDING,
         PUNISHED,

@@ -236,6 +236,32 @@ class ValidatorView(Struct, frozen=True, kw_only=True):
     """Of the last blocks this node saw become final, how many it proposed: an observation, not state."""
 
 
+class EngineView(Struct, frozen=True, kw_only=True):
+    """An attribution engine."""
+
+    name: str
+    """Name with version."""
+    tables_hash: str
+    """Hash of the constant tables it computes with."""
+    cost_permille: int
+    """What its work counts, in 1/1000 of its multiply-accumulates."""
+    from_height: int
+    """Models are registered with it from this block on."""
+    status: str
+    """coming, active or retired (no new models)."""
+    is_known: bool
+    """Whether this node's program knows it."""
+
+
+class EnginesView(Struct, frozen=True, kw_only=True):
+    """The engines of the chain."""
+
+    height: int
+    """The last final block."""
+    engines: list[EngineView]
+    """Sorted by name."""
+
+
 class ValidatorSetView(Struct, frozen=True, kw_only=True):
     """Who votes in an epoch."""
 

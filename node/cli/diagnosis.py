@@ -29,6 +29,7 @@ from node.config import (
     ConfigError,
     Home,
 )
+from node.modules.engines import Engines, first_engines
 from node.modules.validators import Governing, Registry
 from node.primitives.crypto import PrivateKey, make_node_certificate
 from node.types.block import PROTOCOL_VERSION
@@ -79,6 +80,8 @@ class Ledger:
     """Who votes, and by which parameters."""
     registry: Registry
     """Who is admitted."""
+    engines: Engines
+    """What models may be registered with."""
 
 
 def ok(check: str, words: str) -> Finding:
@@ -119,11 +122,20 @@ def check_versions(genesis: Genesis, ledger: Ledger | None) -> Iterator[Finding]
         yield fail("versions", f"{here}; the chain is at protocol {version}", "install a program that knows it")
     else:
         yield ok("versions", here)
-    for engine in genesis.engines:
+    yield from check_engines(first_engines(genesis.engines) if ledger is None else ledger.engines, ledger)
+
+
+def check_engines(engines: Engines, ledger: Ledger | None) -> Iterator[Finding]:
+    """The chain's engines against those of this program; one that is not active yet is a warning."""
+    next_height = 1 if ledger is None else ledger.height + 1
+    for engine in engines.engines:
         if TABLES_HASHES.get(engine.name) == engine.tables_hash:
-            yield ok("engines", f"{engine.name} has tables {engine.tables_hash.hex()[:16]}, as genesis says")
+            yield ok("engines", f"{engine.name} has tables {engine.tables_hash.hex()[:16]}, as the chain says")
+        elif engine.from_height > next_height:
+            advice = "install a program that knows it before, or the node stops there"
+            yield warn("engines", f"{engine.name} is active from height {engine.from_height}, and unknown here", advice)
         else:
-            advice = "install the version of the program that the chain was made for"
+            advice = "install the version of the program that the chain needs"
             yield fail("engines", f"{engine.name} is not this program's", advice)
 
 

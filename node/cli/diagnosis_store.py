@@ -16,6 +16,7 @@ from node.audit import Audit
 from node.cli.diagnosis import Finding, Ledger, fail, ok, warn
 from node.config import CONSENSUS_KEY_FILE, Home
 from node.errors import MessageRejected, StorageError
+from node.modules.engines import ENGINES
 from node.modules.validators import GOVERNING, REGISTRY
 from node.primitives.codec import encode
 from node.primitives.crypto import sha256
@@ -124,6 +125,7 @@ def _read_ledger(state: StateStore, blocks: BlockStore, findings: list[Finding])
         time_ms=tip.header.time_ms,
         governing=GOVERNING.get(state),
         registry=REGISTRY.get(state),
+        engines=ENGINES.get(state),
     )
 
 

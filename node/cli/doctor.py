@@ -17,6 +17,7 @@ from node.cli.setup import HOME_OPTION
 from node.client import Client
 from node.config import CONFIG_FILE, GENESIS_FILE, Config, ConfigError, Home
 from node.errors import OpenLedgerError
+from node.modules.engines import Engines
 from node.modules.validators import Governing, Registry
 from node.primitives.codec import decode
 from node.types.genesis import Genesis
@@ -119,7 +120,9 @@ def _ask(config: Config) -> dict[str, Any] | None:
         with Client(_url(config), timeout_s=ANSWER_TIMEOUT_S) as client:
             status, health = client.call("status"), client.call("health")
             state = client.call("consensus_state")
-            governing, registry = (client.call("query", table=name) for name in ("governing", "registry"))
+            governing, registry, engines = (
+                client.call("query", table=name) for name in ("governing", "registry", "engines")
+            )
     except OpenLedgerError:
         return None
     ledger = Ledger(
@@ -127,6 +130,7 @@ def _ask(config: Config) -> dict[str, Any] | None:
         time_ms=status["sync"]["latest_time_ms"],
         governing=decode(Governing, bytes.fromhex(governing["value"])),
         registry=decode(Registry, bytes.fromhex(registry["value"])),
+        engines=decode(Engines, bytes.fromhex(engines["value"])),
     )
     return {
         "id": status["node"]["id"],

@@ -10,6 +10,7 @@ from node.execution.transaction import Candidate, authorize, context_for, execut
 from node.modules import holdouts, rewards, validators
 from node.modules.accounts import ACCOUNTS, Account
 from node.modules.context import BlockContext, Pending, Resources
+from node.modules.engines import ENGINES, first_engines
 from node.modules.supply import SUPPLY, Supply, add_to_treasury
 from node.modules.validators import GOVERNING, REGISTRY, UPCOMING, Governing, Registry, Upcoming
 from node.modules.validators import Candidate as ValidatorCandidate
@@ -96,6 +97,7 @@ def genesis_layer(base: Base, genesis: Genesis) -> Layer:
         for each in sorted(genesis.validators, key=lambda validator: validator.operator)
     )
     REGISTRY.put(view, Registry(candidates=candidates, observers=genesis.observers))
+    ENGINES.put(view, first_engines(genesis.engines))
     return view.seal()
 
 

@@ -30,6 +30,7 @@ from node.modules.datanets import (
     require_age,
     schema_of,
 )
+from node.modules.engines import cost_of
 from node.modules.models import GATES, MODELS, Model, Snapshot, engine_model, grouped_count, is_open
 from node.modules.payout import MOST_CREDITS, NO_CLIP, Candidate, credited, scores
 from node.modules.rewards import Credited, settle
@@ -326,7 +327,8 @@ def meter_attribute(state: Reader, context: Context, payload: Attribute) -> int:
         if question.is_erased or is_erased(state, question.query):
             raise TransactionRejected(TransactionReason.BAD_CONTENT, "a question was erased")
     unknowns = schema_of(DATANETS.need(state, model.datanet)).unknowns
-    return engine.question_work(model.certificate.record_count, unknowns, len(payload.answers))
+    work = engine.question_work(model.certificate.record_count, unknowns, len(payload.answers))
+    return cost_of(state, model.engine, work)
 
 
 def verify_attribute(state: Reader, _context: Context, payload: Attribute, resources: Resources) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, assert_never
 from node.errors import MessageRejected, TransactionReason, TransactionRejected
 from node.modules.accounts import ACCOUNTS, credit, load_account
 from node.modules.context import Context, State
+from node.modules.engines import CostPermille, Engine, EngineName, add_engine, retire_engine
 from node.modules.erasure import erase_by_governance
 from node.modules.escrow import take_from_escrow
 from node.modules.validators import (
@@ -170,6 +171,32 @@ class Upgrade:
     """The version."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivateEngine:
+    """Models may be registered with a new attribution engine; programs that do not know it stop at its height."""
+
+    TAG: ClassVar[int] = 12
+
+    name: EngineName
+    """Name with version."""
+    tables_hash: Hash
+    """Hash of the constant tables it computes with."""
+    cost_permille: CostPermille
+    """What its work counts, in 1/1000 of its multiply-accumulates."""
+    height: Annotated[int, range(1, 2**48)]
+    """From which block on: at least an epoch after the vote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireEngine:
+    """No new models with an attribution engine; those it has go on."""
+
+    TAG: ClassVar[int] = 13
+
+    name: EngineName
+    """Name with version."""
+
+
 Action = (
     AdmitValidator
     | RemoveValidator
@@ -182,6 +209,8 @@ Action = (
     | EraseContent
     | SpendEscrow
     | Upgrade
+    | ActivateEngine
+    | RetireEngine
 )
 
 
@@ -317,6 +346,17 @@ def carry_out(state: State, context: Context, action: Action) -> None:
             if version <= upcoming.version:
                 raise TransactionRejected(TransactionReason.NOT_ADMISSIBLE, "versions only grow")
             UPCOMING.put(state, replace(upcoming, version=version))
+        case ActivateEngine(name=name, tables_hash=tables_hash, cost_permille=cost_permille, height=height):
+            added = Engine(
+                name=name,
+                tables_hash=tables_hash,
+                cost_permille=cost_permille,
+                from_height=height,
+                is_retired=False,
+            )
+            add_engine(state, context.block, added)
+        case RetireEngine(name=name):
+            retire_engine(state, name)
         case _:
             assert_never(action)
 

@@ -28,6 +28,7 @@ from node.modules.datanets import (
     schema_of,
     snapshot_contents,
 )
+from node.modules.engines import cost_of, require_engine
 from node.modules.grouping import CLUSTERS, require_grouped
 from node.modules.holdouts import HOLDOUTS, REVEALED, Revealed
 from node.modules.validators import epoch_key
@@ -277,8 +278,7 @@ def meter_register_model(state: Reader, context: Context, payload: RegisterModel
     require_attributor_bond(state, context)
     datanet = DATANETS.need(state, payload.datanet)
     require_age(context, context.block.epoch_first_height)
-    if payload.engine != engine.ENGINE_HEAD:
-        raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"the engine is {engine.ENGINE_HEAD}")
+    require_engine(state, payload.engine, context.block.height)
     if payload.damping not in datanet.dampings:
         allowed = ", ".join(map(str, datanet.dampings))
         raise TransactionRejected(TransactionReason.BAD_PAYLOAD, f"the datanet's dampings are {allowed}")
@@ -288,7 +288,7 @@ def meter_register_model(state: Reader, context: Context, payload: RegisterModel
     if not 1 <= count <= context.parameters.snapshot_records:
         raise TransactionRejected(TransactionReason.CLAIM_UNCOMPUTABLE, f"the snapshot has {count} records")
     require_grouped(state, payload.datanet, datanet, count)
-    return engine.certify_work(count, schema_of(datanet).unknowns)
+    return cost_of(state, payload.engine, engine.certify_work(count, schema_of(datanet).unknowns))
 
 
 def verify_register_model(state: Reader, context: Context, payload: RegisterModel, resources: Resources) -> None:
@@ -369,7 +369,8 @@ def meter_measure_model(state: Reader, context: Context, payload: MeasureModel) 
         raise TransactionRejected(TransactionReason.NOT_ADMISSIBLE, "the holdout was committed after the registration")
     require_age(context, revealed.height)
     unknowns = schema_of(DATANETS.need(state, model.datanet)).unknowns
-    return engine.question_work(model.certificate.record_count, unknowns, len(revealed.records))
+    work = engine.question_work(model.certificate.record_count, unknowns, len(revealed.records))
+    return cost_of(state, model.engine, work)
 
 
 def verify_measure_model(state: Reader, _context: Context, payload: MeasureModel, resources: Resources) -> None:

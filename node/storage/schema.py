@@ -72,6 +72,8 @@ class Prefix(IntEnum):
     """Validator sets of past epochs by epoch, for evidence and shares."""
     EPOCH_SEED = 0x27
     """Ids of past epochs' last blocks by epoch: randomness nobody had before."""
+    ENGINES = 0x28
+    """Attribution engines (one value)."""
     DATANET = 0x30
     """Datanets by id."""
     RECORD = 0x31

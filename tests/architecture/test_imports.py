@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "node.recall",
         "node.observation",
     ),
-    ("node.epochs",),
+    ("node.epochs", "node.pool"),
     ("node.snapshot", "node.pruning", "node.rollback"),
     ("node.beginning",),
     ("node.claims", "node.sync", "node.keeper", "node.offers"),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attribution.request import REQUEST
 from node.errors import MessageRejected
 from node.intake import Signed
 from node.modules.validators import Registry
 from node.p2p.messages import Message, encode_message
 from node.primitives.crypto import are_valid_signatures
-from node.worker import Failure, Materials, Outcome
+from node.worker import Job
 
 START_WALL_MS = 1_800_000_000_000
 
@@ -68,7 +67,7 @@ class CrashHost:
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         self._around.schedule(self._around.now_ms() + 1, lambda: on_done(are_valid_signatures(items)))
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
+    def compute(self, job: Job) -> None:
         raise AssertionError("the workload asks for no attribution")
 
     def on_registry(self, registry: Registry) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attribution.request import REQUEST
 from node.errors import MessageRejected
 from node.following import SnapshotUse
 from node.intake import Signed
@@ -25,7 +24,7 @@ from node.storage.kv import KeyValueStore, MemoryStore
 from node.storage.snapshots import SnapshotShelf
 from node.storage.wal import FileLog
 from node.types.validator import node_id_of
-from node.worker import Failure, Materials, Outcome, compute_here
+from node.worker import Job, compute_here
 from tests.factories import Chain
 
 STEP_MS = 10
@@ -133,8 +132,8 @@ class Member:
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         self.mesh.call_at(self.mesh.now_ms, self, lambda: on_done(are_valid_signatures(items)))
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
-        self.mesh.call_at(self.mesh.now_ms, self, lambda: on_done(compute_here(request, materials)))
+    def compute(self, job: Job) -> None:
+        self.mesh.call_at(self.mesh.now_ms, self, lambda: job.on_done(compute_here(job.request, job.materials)))
 
     def on_registry(self, registry: Registry) -> None:
         pass

@@ -13,6 +13,7 @@ from node.config import (
     CONFIG_FILE,
     NODE_KEY_FILE,
     ApiConfig,
+    AttributionConfig,
     Config,
     ConfigError,
     Home,
@@ -31,6 +32,7 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
         p2p=P2pConfig(host="::1", port=1, dial=("ab" * 20 + "@relay.example:9",)),
         api=ApiConfig(port=2, cors_origins=("https://a.example", "*"), has_index=False),
         storage=StorageConfig(keep_heights=1_000, trusted_height=8, trusted_block_id="ab" * 32),
+        attribution=AttributionConfig(workers=2, memory_size_bytes=2**30),
         log=LogConfig(level="debug", format="text"),
     )
     Home(tmp_path).save_config(config)
@@ -40,7 +42,7 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, storage, log"),
+        ("nonsense = 1", "nonsense is no setting; there are name, p2p, api, storage, attribution, log"),
         ("[api]\nprot = 1", r"\[api\] prot is no setting; there are host, port"),
         ('[api]\nport = "1"', r"\[api\] port is a int"),
         ("[api]\nhas_index = 1", r"\[api\] has_index is a bool"),
@@ -48,6 +50,8 @@ def test_config_comes_back_as_it_was_saved(tmp_path: Path) -> None:
         ("[storage]\nkeep_heights = 10", r"\[storage\] keep_heights is 0 \(all\) or at least 256"),
         ("[storage]\nsnapshot_interval_heights = -1", r"\[storage\] snapshot_interval_heights is not negative"),
         ("[storage]\ntrusted_height = 8", "trusted_height and trusted_block_id go together"),
+        ("[attribution]\nworkers = 9", r"\[attribution\] workers is 0 \(one for each core but one\) to 8"),
+        ("[attribution]\nmemory_size_bytes = 1", r"\[attribution\] memory_size_bytes is at least 536870912"),
         ('[storage]\ntrusted_height = 8\ntrusted_block_id = "x"', "trusted_block_id is 64 hexadecimal digits"),
     ],
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from attribution.request import REQUEST
 from node import intake as module
 from node import mempool
 from node.claims import Claims
@@ -25,12 +24,11 @@ from node.proposal import BlockTree
 from node.storage.blobs import BlobStore
 from node.storage.blocks import BlockStore
 from node.storage.kv import MemoryStore
-from node.worker import Failure, Materials, Outcome, compute_here
+from node.worker import Failure, Job, Urgency, compute_here
 from tests.node.modules.scenes import OPEN, PARAMETERS, Scene, asked_scene, measured_scene
 
 PEER, OTHER_PEER = b"p" * 20, b"q" * 20
 Verdict = TransactionReason | None
-Job = tuple[REQUEST, Materials, Callable[[Outcome | Failure], None]]
 
 
 @dataclass
@@ -39,6 +37,7 @@ class Desk:
 
     scene: Scene
     withheld: set[bytes] = field(default_factory=set)
+    workers: int = 1
 
     def __post_init__(self) -> None:
         ledger = self.scene.ledger
@@ -53,7 +52,7 @@ class Desk:
         self.admitted: list[tuple[bytes, bytes | None]] = []
         self.dropped: list[tuple[bytes, TransactionReason]] = []
         self.verdicts: dict[bytes, list[Verdict]] = {}
-        self.claims = Claims(self.blobs, lambda *job: self.jobs.append(job))
+        self.claims = Claims(self.blobs, self.jobs.append)
         self.tree = BlockTree(ledger.state, BlockStore(ledger.node.disk), self.claims, self.mempool.verified)
         self.liars: list[bytes] = []
         self.is_spread = True
@@ -69,6 +68,7 @@ class Desk:
             on_dropped=lambda candidate, error: self.dropped.append((candidate.id, error.reason)),
             on_bad_signature=self.liars.append,
             is_spread=lambda _candidate: self.is_spread,
+            workers=self.workers,
         )
 
     def submit(self, candidate: Candidate, source: bytes | None = None, now_ms: int = 0) -> bytes:
@@ -90,9 +90,9 @@ class Desk:
 
     def work(self) -> None:
         """One computation."""
-        request, materials, done = self.jobs.popleft()
-        self.computed.append(request.request_id())
-        done(compute_here(request, materials))
+        job = self.jobs.popleft()
+        self.computed.append(job.request.request_id())
+        job.on_done(compute_here(job.request, job.materials))
 
     def take(self, candidate: Candidate, source: bytes | None = None) -> Verdict:
         """In, verified, computed: the verdict."""
@@ -514,13 +514,43 @@ def test_a_full_queue_refuses(busy: tuple[Desk, list[Attribute]], monkeypatch: p
     assert desk.verdicts[candidates[1].id] == [None]
 
 
+def test_as_many_computations_run_as_there_are_workers(busy: tuple[Desk, list[Attribute]]) -> None:
+    desk, payloads = Desk(busy[0].scene, workers=2), busy[1]
+    candidates = [claim(desk.scene, payload, nonce=nonce) for nonce, payload in enumerate(payloads[:4])]
+    for candidate in candidates:
+        desk.submit(candidate, PEER)
+    desk.verify()
+    assert len(desk.jobs) == 2
+    assert {job.urgency for job in desk.jobs} == {Urgency.ADMISSION}
+    desk.jobs.rotate()  # the second is done first
+    desk.work()
+    assert len(desk.jobs) == 2
+    while desk.jobs:
+        desk.work()
+    assert sorted(each for each, _ in desk.admitted) == sorted(each.id for each in candidates)
+
+
+def test_a_claim_that_a_block_comes_to_need_goes_ahead_and_is_computed_once(scene: Scene) -> None:
+    desk = Desk(scene)
+    candidate = claim(scene, scene.answer(scene.question))
+    desk.submit(candidate, PEER)
+    desk.verify()
+    (job,) = desk.jobs
+    judged: list[None] = []
+    desk.claims.start(job.request, lambda: judged.append(None), Urgency.JUDGING)
+    assert job.urgency is Urgency.JUDGING
+    assert len(desk.jobs) == 1
+    desk.work()
+    assert judged == [None]
+    assert desk.verdicts[candidate.id] == [None]
+
+
 def test_a_worker_that_dies_is_no_verdict_about_the_claim(scene: Scene) -> None:
     desk = Desk(scene)
     candidate = claim(scene, scene.answer(scene.question))
     desk.submit(candidate, PEER)
     desk.verify()
-    _, _, done = desk.jobs.popleft()
-    done(Failure.DIED)
+    desk.jobs.popleft().on_done(Failure.DIED)
     assert desk.verdicts[candidate.id] == [TransactionReason.WORKER_BUSY]
     assert desk.take(transfer(scene, "attributor")) is None, "nobody is barred"
 

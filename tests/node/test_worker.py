@@ -4,112 +4,159 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import pytest
 
-from attribution.content import content_hash
-from attribution.errors import AttributionError, Reason
-from attribution.head.request import AttributeRequest, CertifyRequest, GateRequest, Model, Problem
-from attribution.record import Column, TabularSchema, encode_query, encode_record
-from attribution.request import REQUEST
+from attribution.errors import AttributionError, KernelError, Reason
+from attribution.head.request import GateRequest
+from node import worker as module
 from node.claims import Claims
 from node.storage.blobs import BlobStore
 from node.storage.kv import MemoryStore
-from node.worker import Failure, NeedsMaterials, Outcome, Worker, compute_here, outcome_of
-from tests.node.modules.training import train
+from node.worker import PATIENCE_S, Failure, Urgency, Worker, compute_here, limit_s
+from tests.node.questions import Case, make_case
 
-TIMEOUT_S = 60
-SCHEMA = TabularSchema(
-    columns=tuple(Column(name=name, decimals=0, minimum=0, maximum=100) for name in ("a", "b")), classes=2
-)
-RECORDS = [
-    encode_record(SCHEMA, index % 2, [index * 7 % 50 + 50 * (index % 2), index * 13 % 100]) for index in range(24)
-]
-QUERY = encode_query(SCHEMA, [20, 30])
+LONG_S = 60.0
+MEMORY_SIZE_BYTES = 4 * 2**30
+
+
+@pytest.fixture(scope="module", name="case")
+def case_fixture() -> Case:
+    return make_case()
 
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    made = Worker()
+    made = Worker(MEMORY_SIZE_BYTES)
     yield made
     made.close()
 
 
-def make_model() -> tuple[Model, dict[bytes, bytes]]:
-    materials = {content_hash(each): each for each in [*RECORDS, QUERY]}
-    problem = Problem(
-        engine="head/1", schema=SCHEMA, damping=104_858, records=tuple(content_hash(each) for each in RECORDS)
-    )
-    trained = train(problem, materials)
-    materials |= {content_hash(each): each for each in (trained.weights, trained.inverse)}
-    return Model(
-        problem=problem, weights=content_hash(trained.weights), inverse=content_hash(trained.inverse)
-    ), materials
+def test_worker_gives_what_this_process_computes_and_keeps_the_model_prepared(worker: Worker, case: Case) -> None:
+    assert worker.start()
+    ask, own = case.ask(20)
+    assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
+    assert worker.run(ask, own, LONG_S) is Failure.NEEDS_MATERIALS
+    expected = compute_here(ask, case.materials | own)
+    assert worker.run(ask, case.materials | own, LONG_S) == expected
+    assert worker.run(ask, own, LONG_S) == expected
 
 
-def test_worker_gives_what_this_process_computes_and_keeps_the_model_prepared(worker: Worker) -> None:
-    model, materials = make_model()
-    certify = CertifyRequest(model=model)
-    assert worker.submit(certify, materials).result(TIMEOUT_S) == compute_here(certify, materials)
-    ask = AttributeRequest(model=model, queries=(content_hash(QUERY),))
-    only_query = {content_hash(QUERY): QUERY}
-    unprepared = worker.submit(ask, only_query)
-    unprepared.exception(TIMEOUT_S)
-    assert outcome_of(unprepared) is Failure.NEEDS_MATERIALS
-    expected = compute_here(ask, materials)
-    assert worker.submit(ask, materials).result(TIMEOUT_S) == expected
-    assert worker.submit(ask, only_query).result(TIMEOUT_S) == expected
+def test_a_prepared_model_answers_without_its_files(worker: Worker, case: Case) -> None:
+    assert worker.start()
+    ask, own = case.ask(20)
+    assert worker.run(case.certify, case.materials, LONG_S, is_preparation=True) is None
+    assert worker.run(ask, own, LONG_S) == compute_here(ask, case.materials | own)
 
 
-def test_a_holdout_point_that_is_a_training_record_is_measured_by_whoever_keeps_the_model_prepared() -> None:
+def test_a_holdout_point_that_is_a_training_record_is_measured_by_whoever_keeps_the_model_prepared(
+    worker: Worker, case: Case
+) -> None:
     """Its bytes are named twice: as the model's, which need not be sent, and as the point's, which must."""
-    model, materials = make_model()
+    assert worker.start()
     blobs = BlobStore(MemoryStore())
-    blobs.put(list(materials.values()), 0)
-    claims = Claims(blobs, lambda request, given, done: done(_computed(request, given)))
-    requests = (
-        AttributeRequest(model=model, queries=(content_hash(QUERY),)),
-        GateRequest(model=model, holdout=tuple(content_hash(each) for each in RECORDS[:2])),
-    )
-    for request in requests:
-        claims.start(request, lambda: None)
+    ask, own = case.ask(20)
+    blobs.put([*case.materials.values(), *own.values()], 0)
+    claims = Claims(blobs, lambda job: job.on_done(worker.run(job.request, job.materials, LONG_S)))
+    measure = GateRequest(model=case.model, holdout=case.model.problem.records[:2])
+    for request in (ask, measure):
+        claims.start(request, lambda: None, Urgency.JUDGING)
         assert not claims.has_failed(request)
-        assert claims.result(request) == compute_here(request, materials)
+        assert claims.result(request) == compute_here(request, case.materials | own)
 
 
-def _computed(request: REQUEST, materials: Mapping[bytes, bytes]) -> Outcome | Failure:
-    try:
-        return compute_here(request, materials)
-    except NeedsMaterials:
-        return Failure.NEEDS_MATERIALS
-
-
-def test_what_cannot_be_certified_is_an_outcome_and_no_failure(worker: Worker) -> None:
-    model, materials = make_model()
-    fewer = replace(model, problem=replace(model.problem, records=model.problem.records[:-4]))
-    outcome = worker.submit(CertifyRequest(model=fewer), materials).result(TIMEOUT_S)
+def test_what_cannot_be_computed_is_an_outcome_and_no_failure(worker: Worker, case: Case) -> None:
+    assert worker.start()
+    fewer = replace(case.model, problem=replace(case.model.problem, records=case.model.problem.records[:-4]))
+    certify = replace(case.certify, model=fewer)
+    outcome = worker.run(certify, case.materials, LONG_S)
     assert isinstance(outcome, AttributionError)
     assert outcome.reason is Reason.GRADIENT_TOO_LARGE
+    lost = worker.run(case.certify, {}, LONG_S, is_preparation=True)
+    assert isinstance(lost, AttributionError)
+    assert lost.reason is Reason.MISSING_MATERIAL
+    assert worker.is_alive
 
 
-def test_dead_process_is_noticed_and_replaced(worker: Worker) -> None:
-    model, materials = make_model()
-    worker.warm().result(TIMEOUT_S)
-    (process,) = worker._processes
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    lost = worker.submit(CertifyRequest(model=model), materials)
-    lost.exception(TIMEOUT_S)
-    assert outcome_of(lost) is Failure.DIED
-    worker.restart()
-    certify = CertifyRequest(model=model)
-    assert worker.submit(certify, materials).result(TIMEOUT_S) == compute_here(certify, materials)
+def test_a_dead_process_is_noticed_and_replaced(worker: Worker, case: Case) -> None:
+    assert worker.start()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.run(case.certify, case.materials, LONG_S) is Failure.DIED
+    assert not worker.is_alive
+    assert worker.start()
+    assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
 
 
-def test_closing_ends_the_process_while_it_computes(worker: Worker) -> None:
-    worker.warm()
-    (process,) = worker._processes
+@pytest.mark.slow
+@pytest.mark.parametrize("padding_size_bytes", [1, 2**22], ids=["waiting for its answer", "waiting for it to read"])
+def test_a_process_that_hangs_is_ended_when_its_time_is_over(
+    worker: Worker, case: Case, padding_size_bytes: int
+) -> None:
+    assert worker.start()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    materials = {**case.materials, b"": bytes(padding_size_bytes)}  # more than a pipe holds
+    start_s = time.monotonic()
+    assert worker.run(case.certify, materials, 0.2) is Failure.LATE
+    assert 0.2 <= time.monotonic() - start_s < LONG_S
+    assert worker.pid is None
+    assert worker.start()
+    assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's data as it grows")
+def test_a_request_that_wants_more_memory_than_there_may_be_fails_alone(case: Case) -> None:
+    worker = Worker(256 * 2**20)
+    try:
+        assert worker.start()
+        huge = {**case.materials, b"": bytes(280 * 2**20)}
+        assert worker.run(case.certify, huge, LONG_S) is Failure.NO_MEMORY
+        assert not worker.is_alive
+        assert worker.start()
+        assert worker.run(case.certify, case.materials, LONG_S) == compute_here(case.certify, case.materials)
+    finally:
+        worker.close()
+
+
+def test_time_for_a_request_follows_from_its_work(case: Case) -> None:
+    assert limit_s(case.certify) == PATIENCE_S + case.certify.multiply_accumulates() / module.SLOWEST_RATE
+    big, _ = make_case(columns=8, records=400).ask(1)
+    small, _ = case.ask(1)
+    assert limit_s(big) > limit_s(small) > PATIENCE_S
+
+
+def wrong_machine(connection: Connection, _memory_size_bytes: int) -> None:
+    connection.send("2 + 2 is 5")
+
+
+def deaf_machine(_connection: Connection, _memory_size_bytes: int) -> None:
+    """Ends before it says anything."""
+
+
+@pytest.mark.slow
+def test_wrong_arithmetic_is_said_before_anything_is_computed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "serve", wrong_machine)
+    with pytest.raises(KernelError, match="2 \\+ 2 is 5"):
+        worker.start()
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_come_up_is_no_disaster(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "serve", deaf_machine)
+    assert not worker.start()
+    assert not worker.is_alive
+
+
+@pytest.mark.slow
+def test_a_closed_worker_does_not_start_again(worker: Worker) -> None:
+    assert worker.start()
     worker.close()
-    assert not process.is_alive()
+    assert not worker.start()
+    assert not worker.is_alive

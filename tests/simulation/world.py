@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from attribution.request import REQUEST
 from consensus.evidence import Evidence
 from node.errors import MessageRejected, TransactionRejected
 from node.intake import Signed
@@ -30,7 +29,7 @@ from node.primitives.crypto import PrivateKey, are_valid_signatures
 from node.replica import TICK_MS, FinalBlock, Replica
 from node.storage.wal import LogEntry
 from node.types.validator import node_id_of
-from node.worker import Failure, Materials, Outcome, compute_here
+from node.worker import Job, compute_here
 from tests.factories import Chain, make_key
 from tests.simulation.disk import Crash, Disk
 from tests.simulation.words import describe
@@ -122,9 +121,9 @@ class SimHost:
     def verify_signatures(self, items: Sequence[Signed], on_done: Callable[[list[bool]], None]) -> None:
         self.world.schedule(self.world.now_ms + VERIFY_MS, self.name, lambda: on_done(are_valid_signatures(items)))
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
-        outcome = compute_here(request, materials)
-        self.world.schedule(self.world.now_ms + COMPUTE_MS, self.name, lambda: on_done(outcome))
+    def compute(self, job: Job) -> None:
+        outcome = compute_here(job.request, job.materials)
+        self.world.schedule(self.world.now_ms + COMPUTE_MS, self.name, lambda: job.on_done(outcome))
 
     def on_registry(self, registry: Registry) -> None:
         pass

@@ -32,7 +32,7 @@ from node.storage.kv import KeyValueStore, MemoryStore
 from node.storage.wal import Born
 from node.types.receipt import Receipt
 from node.types.validator import node_id_of
-from node.worker import Failure, Materials, Outcome, compute_here
+from node.worker import Job, compute_here
 from tests.factories import Chain, make_key, make_transaction
 from tests.simulation.disk import Fuse, SimLog
 
@@ -171,9 +171,9 @@ class Node:
         else:
             self._held.append(verified)
 
-    def compute(self, request: REQUEST, materials: Materials, on_done: Callable[[Outcome | Failure], None]) -> None:
+    def compute(self, job: Job) -> None:
         def computed() -> None:
-            on_done(compute_here(request, {**materials, **self._held_materials(request)}))
+            job.on_done(compute_here(job.request, {**job.materials, **self._held_materials(job.request)}))
             self.request_flush()
 
         self._loop.call_soon(computed)

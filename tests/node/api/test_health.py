@@ -25,6 +25,7 @@ WELL = Facts(
     index_height=None,
     height=100,
     is_stopping=False,
+    next_unknown_engine="",
 )
 
 
@@ -43,6 +44,11 @@ def test_a_node_that_does_its_work_is_ready() -> None:
         ({"is_admitted": False}, HealthReason.NOT_ADMITTED, "others refuse its connections"),
         ({"free_bytes": RESERVE_SIZE_BYTES - 1}, HealthReason.DISK_FULL, f"({RESERVE_SIZE_BYTES - 1} bytes are free)"),
         ({"is_paused_for_disk": True}, HealthReason.DISK_FULL, "(it does not vote until there is)"),
+        (
+            {"next_unknown_engine": "head/2 from height 120"},
+            HealthReason.ENGINE_UNKNOWN,
+            "(head/2 from height 120)",
+        ),
         ({"index_height": 7}, HealthReason.INDEXING, "(at height 7 of 100)"),
         ({"is_stopping": True}, HealthReason.STOPPING, "The node is stopping."),
     ],
@@ -65,6 +71,7 @@ def test_every_reason_can_be_found() -> None:
         is_admitted=False,
         free_bytes=0,
         index_height=0,
+        next_unknown_engine="head/2 from height 120",
         is_stopping=True,
     )
     assert set(find_problems(worst)) == set(HealthReason)

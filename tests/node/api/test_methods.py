@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from consensus.types import Statement, VoteKind
-from node.api import views
+from node.api import methods, source, views
 from node.api.methods import METHODS
 from node.api.tables import TABLES
 from node.modules.accounts import Account, Transfer
 from node.modules.attributions import ClaimedAnswer, Credit
+from node.modules.engines import ENGINES, Engines
 from node.modules.registers import CreateRegister, Register, SetRegister
 from node.payloads import Attribute
 from node.primitives.address import format_address
@@ -236,6 +239,30 @@ async def test_parameters_show_what_was_voted_for_the_epoch(client: Client, stor
     assert shown["parameters"]["fee_base_units"] == "10001"
     assert (shown["epoch"], shown["last_height"] - shown["first_height"]) == (4, 24)
     assert shown["hash"] == (await client.call("block"))["header"]["parameters_hash"]
+
+
+async def test_engines_show_what_is_coming_and_whether_this_program_knows_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = client.node.replica.state
+    known = ENGINES.get(state).engines[0]
+    monkeypatch.setattr(methods, "TABLES_HASHES", {known.name: known.tables_hash})
+    height = (await client.call("status"))["sync"]["latest_height"]
+    later = replace(known, name="new/1", cost_permille=2_500, from_height=height + 2)
+    table = SimpleNamespace(get=lambda _state: Engines(engines=(known, later, replace(later, is_retired=True))))
+    for module in (methods, source):
+        monkeypatch.setattr(module, "ENGINES", table)
+    shown = await client.call("engines")
+    assert shown["height"] == height
+    assert [(each["name"], each["status"], each["is_known"], each["cost_permille"]) for each in shown["engines"]] == [
+        ("head/1", "active", True, 1_000),
+        ("new/1", "coming", False, 2_500),
+        ("new/1", "retired", False, 2_500),
+    ]
+    assert (await client.get("/api/v1/engines")).json == shown
+    health = await client.call("health")
+    assert health["reasons"] == ["engine_unknown"]
+    assert f"(new/1 from height {height + 2})" in health["details"]["engine_unknown"]
 
 
 # Transactions.

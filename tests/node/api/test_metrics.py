@@ -20,12 +20,13 @@ from tests.node.api.story import equivocation, story_chain
 GAUGES = """
 node_info height epoch view delta_seconds seconds_since_finalization block_time_seconds catching_up validators
 validators_power missing_validators missing_validators_power reachable_validators_power ready peers mempool_size
-mempool_size_bytes arriving_transactions computations worker_queue unreferenced_blobs_size_bytes log_size_bytes
-index_height event_loop_lag_last_seconds disk_free_bytes minted_open burned_open
+mempool_size_bytes arriving_transactions computations workers workers_busy worker_queue unreferenced_blobs_size_bytes
+log_size_bytes index_height event_loop_lag_last_seconds disk_free_bytes minted_open burned_open
 """
-COUNTERS = "equivocations repaired_certificates nullified_views rejected_blocks"
+COUNTERS = "equivocations repaired_certificates nullified_views rejected_blocks worker_deaths"
 HISTOGRAMS = """
 block_interval_seconds notarization_delay_seconds finalization_delay_seconds log_sync_seconds event_loop_lag_seconds
+computation_seconds
 """
 TYPES = {
     **dict.fromkeys(GAUGES.split(), "gauge"),
@@ -86,6 +87,14 @@ def repair(node: Node) -> None:
         (
             lambda node: node.replica.engine.observation.synced_log(0.25),
             {"log_sync_seconds_count", "log_sync_seconds_sum"},
+        ),
+        (
+            lambda node: node.replica.engine.observation.work.computed("attribute", 0.25),
+            {"computation_seconds_count{attribute}", "computation_seconds_sum{attribute}"},
+        ),
+        (
+            lambda node: node.replica.engine.observation.work.deaths.update(["late"]),
+            {"worker_deaths_total{late}"},
         ),
         (repair, {"repaired_certificates_total"}),
         (

@@ -18,11 +18,12 @@ from attribution.request import TABLES_HASHES
 from node.__main__ import cli
 from node.app import lock_data
 from node.beginning import open_ledger
-from node.cli.diagnosis import Level
+from node.cli.diagnosis import Level, check_engines
 from node.cli.doctor import examine
 from node.config import CONSENSUS_KEY_FILE, NODE_KEY_FILE, ApiConfig, Config, Home, P2pConfig, save_genesis
 from node.execution.block import build_block, genesis_block
 from node.modules.accounts import EMPTY_ACCOUNT
+from node.modules.engines import Engine, Engines
 from node.primitives.codec import encode
 from node.primitives.crypto import PrivateKey, make_node_certificate
 from node.state.view import Layer
@@ -266,3 +267,11 @@ def test_a_home_that_is_well_exits_with_0(home: Home) -> None:
     done = CliRunner().invoke(cli, ["doctor", "--home", str(home.path)])
     assert done.exit_code == 0, done.output
     assert "OK    store" in done.output
+
+
+def test_an_engine_that_is_voted_on_is_a_warning_before_its_height_and_a_failure_from_it_on() -> None:
+    coming = Engine(name="new/1", tables_hash=bytes(32), cost_permille=1_000, from_height=2, is_retired=False)
+    [finding] = check_engines(Engines(engines=(coming,)), None)
+    assert (finding.level, finding.words) == (Level.WARN, "new/1 is active from height 2, and unknown here")
+    [finding] = check_engines(Engines(engines=(replace(coming, from_height=1),)), None)
+    assert (finding.level, finding.words) == (Level.FAIL, "new/1 is not this program's")

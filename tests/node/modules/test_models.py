@@ -188,7 +188,7 @@ def test_files_of_another_size_are_refused(scene: Scene, field: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "detail"),
     [
-        ({"engine": "head/2"}, TransactionReason.BAD_PAYLOAD, "the engine is head/1"),
+        ({"engine": "head/2"}, TransactionReason.ENGINE_INACTIVE, "the chain's engines are head/1"),
         ({"damping": DAMPING + 1}, TransactionReason.BAD_PAYLOAD, f"the datanet's dampings are {DAMPING}"),
         ({"snapshot_epoch": 1}, TransactionReason.STALE_SNAPSHOT, "epoch 2's is current"),
         ({"snapshot_epoch": 3}, TransactionReason.STALE_SNAPSHOT, "epoch 2's is current"),
