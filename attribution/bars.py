@@ -14,7 +14,8 @@ BAR_CHARACTERS = 20
 """Length of the longest bar to one side."""
 
 _STYLE = """\
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fdfdfb; --line: #c8c8c4; --for: #2a6f97; --against: #b5532a; }
+:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fdfdfb; --line: #c8c8c4;
+  --for: #2a6f97; --against: #b5532a; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e2; --paper: #17181a; --line: #46484c; --for: #6fb3da; --against: #e2946f; }
 }
@@ -69,17 +70,15 @@ def to_text(explained: Explained) -> str:
     """For a terminal. What it would obey was taken out of labels and excerpts before."""
     has_raw = any(each.raw is not None for each in explained.influences)
     widest = max((len(each.label) for each in explained.influences), default=0)
-    raw_head = "        raw" if has_raw else ""
+    sides = f"{'away from the answer':>{BAR_CHARACTERS}}|{'towards it':<{BAR_CHARACTERS}}"
     lines = [
         f"{explained.title}: {explained.answer}",
-        f"  relative  {'away from the answer':>{BAR_CHARACTERS}}|{'towards it':<{BAR_CHARACTERS}}{raw_head}"
-        f"  {'record':<12}  {'label':<{widest}}",
+        f"  relative  {sides}{'        raw' if has_raw else ''}  {'record':<12}  label",
     ]
     for each in explained.influences:
         raw = f"  {each.raw:+9.4f}" if each.raw is not None else ""
-        line = f"  {each.relative:+8d}  {bar(each.relative)}{raw}  {each.place:<12}  {each.label:<{widest}}  {each.excerpt}"
-        lines.append(line.rstrip())
-    lines[1] = lines[1].rstrip()
+        who = f"{each.place:<12}  {each.label:<{widest}}  {each.excerpt}"
+        lines.append(f"  {each.relative:+8d}  {bar(each.relative)}{raw}  {who}".rstrip())
     return "\n".join(lines) + "\n"
 
 

@@ -88,7 +88,7 @@ def attribute_many(
 ) -> tuple[Attribution, ...]:
     """What `compute` answers to each question, in their order, however many there are.
 
-    `questions` are bytes: records' values for head/1 and mlp/1, embeddings for retrieval/1, generated texts for spans/1;
+    `questions` are bytes: of questions for head/1 and mlp/1, embeddings for retrieval/1, generated texts for spans/1.
     `materials` holds the subject's bytes by content hash. Without an executor: processes of this machine. At most
     `in_flight` parts are with workers at a time, twice the processors of this machine where nothing is said.
 

@@ -50,7 +50,7 @@ def _bench_head() -> list[dict[str, Any]]:
     from attribution.head.fit import fit
 
     column = {"decimals": 2, "minimum": -(1 << 30), "maximum": 1 << 30}
-    columns = tuple(Column(name=f"c{index}", **column) for index in range(_COLUMNS))  # type: ignore[arg-type]
+    columns = tuple(Column(name=f"c{index}", **column) for index in range(_COLUMNS))
     schema = TabularSchema(columns=columns, classes=_CLASSES)
     values = np.frombuffer(_bytes("records", _RECORDS * _COLUMNS), dtype=np.uint8).astype(">i8")
     values = values.reshape(_RECORDS, _COLUMNS)
@@ -68,7 +68,7 @@ def _bench_head() -> list[dict[str, Any]]:
     weights, inverse = content_hash(posted.weights), content_hash(posted.inverse)
     materials |= {weights: posted.weights, inverse: posted.inverse}
     model = Model(problem=problem, weights=weights, inverse=inverse)
-    questions = [row.tobytes() for row in values[:_QUESTIONS] + 1]
+    questions = [row.tobytes() for row in (values[:_QUESTIONS] + 1).astype(values.dtype)]
     materials |= {content_hash(question): question for question in questions}
     asked = tuple(map(content_hash, questions))
     prepared = prepare(model, materials)

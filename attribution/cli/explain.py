@@ -222,7 +222,7 @@ def _explain_text(
         about,
     )
     snapshot: Snapshot = request.snapshot
-    materials = {name: data for name, data in zip(snapshot.records, texts, strict=True)}
+    materials = dict(zip(snapshot.records, texts, strict=True))
     materials[content_hash(generated)] = generated
     index = checked(lambda: build_index(texts, executor), corpus)
     prepared = checked(lambda: prepare(snapshot, materials, index), corpus)
@@ -263,7 +263,7 @@ def _owners(source: Source, owner: str | None) -> tuple[int, ...]:
 
 
 def _title(source: Source, field: str, record: int) -> str:
-    return f"{source.unit} {source.places[record]}: {plain(str(source.rows[record][field])[:40])}"
+    return f"{source.unit} {source.places[record]}: {plain(str(source.rows[record][field])[:40]).strip()}"
 
 
 def _json_spans(source: Source, found: Attributed) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -39,6 +39,9 @@ from attribution.mlp.request import (
 )
 from attribution.record import MAXIMUM_DIMENSIONS, TabularSchema, TextSchema
 from attribution.tables import read_source
+
+Fitted: TypeAlias = tuple[AnyModel, dict[bytes, bytes], Certificate | MlpCertificate]
+"""A model, what it is made of beside the records, and the certificate."""
 
 _PROGRESS_STEPS = 100
 _WIDTH = 32
@@ -117,10 +120,11 @@ def fit(
     records = checked(lambda: encode_records(form, source))
     if engine == ENGINE_HEAD:
         damping = damping if damping is not None else round(Decimal("0.1") * (1 << DAMPING_BITS))
-        model, materials, certificate = checked(lambda: _fit_head(form, records, damping, device), data)
+        fitted = checked(lambda: _fit_head(form, records, damping, device), data)
     else:
         runs = checkpoints or MAXIMUM_CHECKPOINTS
-        model, materials, certificate = checked(lambda: _fit_mlp(form, records, width or (_WIDTH,), runs), data)
+        fitted = checked(lambda: _fit_mlp(form, records, width or (_WIDTH,), runs), data)
+    model, materials, certificate = fitted
     encoded = encode_artifact(Artifact(form=form, model=model, materials=materials))
     checked(lambda: write_whole(out, encoded))
     facts = summary(form, model, certificate) | {"file": str(out), "size_bytes": len(encoded)}
@@ -206,9 +210,7 @@ def print_summary(facts: dict[str, Any]) -> None:
     click.echo(f"certificate  {', '.join(parts)}")
 
 
-def _fit_head(
-    form: Form, records: Sequence[bytes], damping: int, device: str
-) -> tuple[AnyModel, dict[bytes, bytes], Certificate]:
+def _fit_head(form: Form, records: Sequence[bytes], damping: int, device: str) -> Fitted:
     # torch takes seconds to load, and --help must not wait for it.
     from attribution.head.fit import fit as train
 
@@ -221,9 +223,7 @@ def _fit_head(
     return model, {weights: posted.weights, inverse: posted.inverse}, posted.certificate
 
 
-def _fit_mlp(
-    form: Form, records: Sequence[bytes], widths: tuple[int, ...], checkpoints: int
-) -> tuple[AnyModel, dict[bytes, bytes], MlpCertificate]:
+def _fit_mlp(form: Form, records: Sequence[bytes], widths: tuple[int, ...], checkpoints: int) -> Fitted:
     # torch, as above.
     from attribution.mlp.fit import Training
     from attribution.mlp.fit import fit as train
