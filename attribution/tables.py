@@ -72,8 +72,8 @@ def _read_csv(path: Path) -> list[tuple[int, Row]]:
     reader = csv.reader((line + "\n" for line in read_lines(path)), strict=True)
     found: list[tuple[int, Row]] = []
     names: list[str] = []
+    before = 0
     try:
-        before = 0
         for cells in reader:
             first, before = before + 1, reader.line_num
             if not cells or cells == [""] or (len(cells) == 1 and cells[0].isspace()):
@@ -86,7 +86,7 @@ def _read_csv(path: Path) -> list[tuple[int, Row]]:
                 raise DataError(f"{path}, line {first}: {len(cells)} cells; the header has {len(names)}")
             found.append((first, {name: _cell(text) for name, text in zip(names, cells, strict=True)}))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+        raise DataError(f"{path}, line {before + 1}: not CSV ({error})") from None
     finally:
         csv.field_size_limit(limit)
     if not found:

@@ -94,7 +94,7 @@ def test_data_that_cannot_be_used_says_where_and_what_to_do(
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("cell", ["nan", "-inf", "1_000", "１", "0x10", "", "9" * 100])
+@pytest.mark.parametrize("cell", ["nan", "-inf", "1_000", "\uff11", "0x10", "", "9" * 100])
 def test_cell_that_is_no_number_is_refused(cell: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data.csv, line 3"):
         derive_form(make_source(tmp_path, f"x,y\n1,a\n{cell},b\n", "data.csv"), "y")

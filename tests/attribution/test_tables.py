@@ -71,7 +71,7 @@ def test_parquet_gives_decimals_whatever_the_width_of_its_floats(tmp_path: Path)
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow, the extra `parquet`, is not installed")
-    with pytest.raises(DataError, match="a.parquet: not readable as Parquet"):
+    with pytest.raises(DataError, match=r"a.parquet: not readable as Parquet"):
         read_source(write(tmp_path, "a.parquet", b"PAR1 and no more"))
 
 
@@ -79,7 +79,7 @@ def test_parquet_without_its_library_says_what_to_install(tmp_path: Path, monkey
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name.split(".")[0] == "pyarrow":
+        if name.split(".", maxsplit=1)[0] == "pyarrow":
             raise ImportError(name)
         return real(name, *rest, **more)
 
