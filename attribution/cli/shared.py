@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ import click
 
 from attribution.artifact import Artifact, decode_artifact
 from attribution.content import content_hash
-from attribution.errors import AttributionError
+from attribution.errors import AttributionError, KernelError
 from attribution.examples import encode_records
 from attribution.jsonl import DataError, read_bytes
 from attribution.tables import Source
@@ -27,6 +27,10 @@ def checked(action: Callable[[], Outcome], about: Path | None = None) -> Outcome
         raise click.ClickException(str(error)) from None
     except AttributionError as error:
         raise click.ClickException(f"{about}: {error}" if about else str(error)) from None
+    except KernelError as error:
+        raise click.ClickException(f"a machine computes integers wrongly and must not be used: {error}") from None
+    except BrokenExecutor as error:
+        raise click.ClickException(f"a worker ended before its work, perhaps for want of memory: {error}") from None
 
 
 def read_artifact(path: Path) -> Artifact:

@@ -2,15 +2,20 @@ import json
 import random
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner, Result
 
 from attribution.__main__ import main
 from attribution.artifact import decode_artifact, encode_artifact
+from attribution.cli import bench
+from attribution.cli.shared import checked
 from attribution.content import content_hash
+from attribution.errors import KernelError
 from attribution.head.request import Model
 
 
@@ -240,8 +245,24 @@ def test_missing_dask_says_what_to_install(data: Path, model: Path, monkeypatch:
     assert "--dask needs distributed; install it with `pip install openledger-node[dask]`" in result.output
 
 
-@pytest.mark.slow
-def test_bench_prints_one_table() -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KernelError("product"), "a machine computes integers wrongly and must not be used: product"),
+        (BrokenProcessPool("gone"), "a worker ended before its work, perhaps for want of memory: gone"),
+    ],
+)
+def test_a_machine_that_fails_is_told_in_a_line(error: Exception, message: str) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(ClickException, match=message):
+        checked(fail)
+
+
+def test_bench_prints_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"_RECORDS": 300, "_EMBEDDINGS": 500, "_TEXTS": 20}.items():
+        monkeypatch.setattr(bench, name, size)
     told = json.loads(run("bench", "--json").output)
     assert [row["what"].split()[0] for row in told["rows"]] == [
         "known", *["head/1"] * 5, *["spans/1"] * 2, *["retrieval/1"] * 2,
