@@ -78,6 +78,11 @@ class Reason(StrEnum):
     ACTIVATION_OUT_OF_RANGE = "activation_out_of_range", "With these weights a sum of a layer could leave its bound."
     PATH_NOT_PROVEN = "path_not_proven", "The named way to multiply is not proven exact for these operands."
     EMBEDDINGS_MALFORMED = "embeddings_malformed", "The embeddings' bytes are not of the size the index fixes."
+    ARTIFACT_MALFORMED = "artifact_malformed", "The file of the model is damaged, or was not written by this program."
+    ARTIFACT_VERSION_UNKNOWN = (
+        "artifact_version_unknown",
+        "The file of the model is of a version that is not known here.",
+    )
 
 
 class AttributionError(Exception):
