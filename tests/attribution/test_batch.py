@@ -27,6 +27,8 @@ from attribution.spans.store import _encoded
 CLUSTER = """
 import sys
 from distributed import LocalCluster
+
+pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         print(cluster.scheduler_address, flush=True)

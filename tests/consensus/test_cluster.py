@@ -10,6 +10,8 @@ from consensus import inputs as on
 from consensus.types import VoteKind
 from tests.consensus.cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 def test_same_seed_gives_the_same_run():
     runs = []

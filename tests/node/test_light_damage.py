@@ -26,6 +26,8 @@ from tests.node.light_chain import (
     tip,
 )
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 
 

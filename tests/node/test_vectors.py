@@ -31,6 +31,7 @@ def test_the_vectors_are_what_the_program_makes(name: str) -> None:
     assert made == expected
 
 
+@pytest.mark.slow
 def test_the_vectors_do_not_depend_on_the_hash_seed() -> None:
     outputs = set()
     for seed in ("1", "4242"):

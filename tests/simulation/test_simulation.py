@@ -89,6 +89,7 @@ def test_validator_that_contradicts_itself_is_caught_and_nobody_else_is_accused(
     assert caught == [1] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", sorted(set(BEHAVIOURS) - {"twins", "equivocator", "forger", "usurper"}))
 def test_one_byzantine_validator_of_four_stops_nothing_and_is_accused_of_nothing(behaviour: str) -> None:
     runs = [run_plan(quiet_plan(seed, ((0, behaviour),))) for seed in range(3)]
@@ -113,6 +114,7 @@ def test_every_lie_of_the_lying_proposer_is_told_somewhere_and_refused_for_its_r
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", [Profile.CORE, pytest.param(Profile.FULL, marks=pytest.mark.slow)])
 def test_same_seed_gives_the_same_trace_under_two_hash_seeds(profile: Profile) -> None:
     program = (

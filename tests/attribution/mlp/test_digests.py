@@ -8,6 +8,7 @@ import pytest
 from tests.attribution.mlp.digests import VECTORS, digests
 
 
+@pytest.mark.slow
 def test_results_have_the_pinned_digests() -> None:
     assert digests() == json.loads(VECTORS.read_text(encoding="utf-8"))
 

@@ -227,6 +227,7 @@ def test_keys_that_are_open_missing_strange_or_shared_are_named(home: Home, tmp_
     assert troubles(Home(template), others=(home,)) == []
 
 
+@pytest.mark.slow
 def test_a_port_somebody_has_is_named_with_who_has_it(home: Home) -> None:
     config = home.load_config()
     with socket.create_server(("127.0.0.1", config.api.port)):

@@ -314,6 +314,7 @@ SMALL = settings(
 LARGE = settings(SMALL, max_examples=100, stateful_step_count=40, derandomize=False)
 
 
+@pytest.mark.slow
 def test_random_blocks_keep_every_invariant() -> None:
     run_state_machine_as_test(LedgerMachine, settings=SMALL)
 

@@ -286,6 +286,7 @@ packable = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.one_of(st.binary(max_size=60), packable.map(msgpack.packb)))
 @example(b"\xd7\xff" + b"\xff" * 8)  # a timestamp of too many nanoseconds

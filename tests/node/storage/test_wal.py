@@ -97,6 +97,7 @@ def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.slow
 def test_a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole", RECORDS).read_bytes()
     kept = write(tmp_path / "kept", RECORDS[:-1]).read_bytes()
@@ -136,6 +137,7 @@ def test_a_last_record_whose_end_was_never_written_is_cut(tmp_path: Path) -> Non
         assert read(tmp_path / "log") == flatten(RECORDS)
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_anywhere_refuses_to_start(tmp_path: Path) -> None:
     """What the last record held may have been sent; a length that grew past the end must not be taken for a tear."""
     file = write(tmp_path / "log", RECORDS)
