@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 from devnet.data import CLINICS, Split
 from devnet.model import Trained, compute_answers
 from devnet.stage import Stage
 from devnet.story import DUPLICATE, FLIPPED
+from devnet.why import replay
 from node.api import views, views_chain, views_data
 from node.primitives.amount import format_open
 from node.primitives.crypto import sha256
@@ -24,6 +26,8 @@ EXPECTED_REFUSALS = {
 }
 FLIPPED_SHARE = 10
 """A flipped record earns at most this part of an honest one."""
+REPLAYED = 20
+"""Payments that are replayed number by number."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def make_report(stage: Stage, split: Split, trained: Trained) -> Report:
         ),
         Check("duplicates earn nothing and their bond is half burned", duplicate.earned == 0 and _is_burned(stage)),
         Check("every clinic's balance is its payments, claims, bonds and fees", _balances_add_up(stage)),
+        Check(f"{REPLAYED} payments are replayed from public data alone", _payments_replay(stage)),
         Check("minted is at most what governance allows of what was burned", _is_mint_bounded(stage, stats)),
         Check(
             f"conservation: genesis - burned + minted = supply, and all holdings add up ({stats.conservation.height})",
@@ -245,6 +250,13 @@ def _is_burned(stage: Stage) -> bool:
     return [(int(each["record_count"]), int(each["burned_units"])) for each in events] == [
         (0, (bond_units * int(each["duplicate_count"]) + 1) // 2) for each in events
     ] and len(events) == 1
+
+
+def _payments_replay(stage: Stage) -> bool:
+    """As `python -m devnet.why` does it: question, credits and clusters give pool, excess, weight and amount."""
+    url = stage.devnet.nodes[0].url
+    some = islice(stage.client.iterate(views_data.PaymentView, "/payments"), REPLAYED)
+    return all(said == here for each in some for said, here in replay(url, each.id).values())
 
 
 def _balances_add_up(stage: Stage) -> bool:

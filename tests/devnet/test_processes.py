@@ -136,7 +136,9 @@ def test_killed_node_takes_its_worker_along(net: tuple[Devnet, Launcher]) -> Non
 
 
 def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Children of any of its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(each) for thread in threads for each in thread.read_text().split()]
 
 
 def test_without_a_quorum_nothing_is_final_and_with_one_it_goes_on(net: tuple[Devnet, Launcher]) -> None:
