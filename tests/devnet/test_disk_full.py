@@ -160,7 +160,7 @@ def test_node_whose_disk_is_full_ends_with_what_to_do_and_votes_again_when_it_is
     wait_until(lambda: height_of(devnet.nodes[3]) >= 2)
     disk.fill(0)
     wait_until(lambda: not disk.is_running)
-    assert "Make room on the disk and start again." in devnet.nodes[3].log_file.read_text()
+    assert "Make room on the disk and start again" in devnet.nodes[3].log_file.read_text()
     disk.free()
     disk.start_node()
     require_vote(devnet, launcher)
