@@ -12,13 +12,13 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from attribution.content import content_hash
+from attribution.content import Materials, content_hash
 from attribution.exact import known_answer_test
 from attribution.head import attribute as head
 from attribution.head.request import Answer, AttributeRequest, Model
@@ -33,7 +33,6 @@ from attribution.spans.request import Attributed, Snapshot, SpansRequest, Text
 from attribution.spans.segment import Segment, make_segment, merge
 from attribution.spans.tokens import tokenise
 
-Materials = Mapping[bytes, bytes]
 Subject: TypeAlias = Model | MlpModel | EmbeddingIndex | Snapshot
 Attribution: TypeAlias = Answer | Retrieved | Attributed
 

@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from attribution.content import EXP_TABLE_SHA256
 from attribution.errors import AttributionError, KernelError, Reason
-from attribution.head.request import EXP_TABLE_SHA256
 from attribution.products import (
     INT64_MAXIMUM,
     PRODUCT_BOUND,

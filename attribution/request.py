@@ -7,6 +7,7 @@ leaders of clusters, which a runner may have kept prepared. A result knows its c
 
 from typing import TypeAlias
 
+from attribution.content import EXP_TABLE_SHA256
 from attribution.grouping.request import GroupRequest, GroupResult
 from attribution.head import request as head
 from attribution.mlp import request as mlp
@@ -24,8 +25,8 @@ REQUEST: TypeAlias = (
 RESULT: TypeAlias = head.HeadResult | GroupResult | mlp.MlpCertificate | retrieval.RetrievalResult | spans.SpansResult
 
 TABLES_HASHES = {
-    head.ENGINE_HEAD: bytes.fromhex(head.EXP_TABLE_SHA256),
-    mlp.ENGINE_MLP: bytes.fromhex(head.EXP_TABLE_SHA256),
+    head.ENGINE_HEAD: bytes.fromhex(EXP_TABLE_SHA256),
+    mlp.ENGINE_MLP: bytes.fromhex(EXP_TABLE_SHA256),
     spans.ENGINE_SPANS: bytes.fromhex(spans.TABLES_SHA256),
 }
 """The constant tables each engine computes with: a chain's genesis names them."""

@@ -1,9 +1,10 @@
 """Runs requests of every engine, and keeps what it prepared for them, so that files are read once and not each time."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import TypeAlias, assert_never
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, TypeVar, assert_never
 
+from attribution.content import Materials
 from attribution.errors import AttributionError, Reason
 from attribution.grouping import attribute as grouping
 from attribution.grouping.request import GroupRequest
@@ -17,8 +18,18 @@ from attribution.retrieval.request import RetrievalRequest
 from attribution.spans import attribute as spans
 from attribution.spans.request import SpansRequest
 
-Materials = Mapping[bytes, bytes]
 Prepared: TypeAlias = head.Prepared | grouping.Prepared | mlp.Prepared | retrieval.Prepared | spans.Prepared
+
+
+class Subject(Protocol):
+    """What a request is about."""
+
+    def encode(self) -> bytes:
+        """Canonical bytes, which begin with the engine's name: no two engines share a key."""
+
+
+S = TypeVar("S", bound=Subject)
+P = TypeVar("P", head.Prepared, mlp.Prepared, retrieval.Prepared, spans.Prepared)
 
 
 class NeedsFiles(Exception):
@@ -38,42 +49,17 @@ class Runner:
             case CertifyRequest():
                 return head.compute(request, materials)
             case GateRequest() | AttributeRequest():
-                key = request.model.encode()
-                model = self._kept.pop(key, None)
-                if model is None:
-                    self._require(request.subject_hashes(), materials)
-                    model = head.prepare(request.model, materials)
-                assert isinstance(model, head.Prepared), "kept under a model's name"
-                self._keep(key, model)
+                model = self._ready(request, materials, request.model, head.prepare)
                 return head.compute(request, materials, model)
             case MlpCertifyRequest():
                 return mlp.compute(request, materials)
             case MlpAttributeRequest():
-                key = request.model.encode()
-                network = self._kept.pop(key, None)
-                if network is None:
-                    self._require(request.subject_hashes(), materials)
-                    network = mlp.prepare(request.model, materials)
-                assert isinstance(network, mlp.Prepared), "kept under a model's name"
-                self._keep(key, network)
-                return mlp.compute(request, materials, network)
+                return mlp.compute(request, materials, self._ready(request, materials, request.model, mlp.prepare))
             case RetrievalRequest():
-                key = request.index.encode()
-                table = self._kept.pop(key, None)
-                if table is None:
-                    self._require(request.subject_hashes(), materials)
-                    table = retrieval.prepare(request.index, materials)
-                assert isinstance(table, retrieval.Prepared), "kept under an index's name"
-                self._keep(key, table)
+                table = self._ready(request, materials, request.index, retrieval.prepare)
                 return retrieval.compute(request, materials, table)
             case SpansRequest():
-                key = request.snapshot.encode()
-                corpus = self._kept.pop(key, None)
-                if corpus is None:
-                    self._require(request.subject_hashes(), materials)
-                    corpus = spans.prepare(request.snapshot, materials)
-                assert isinstance(corpus, spans.Prepared), "kept under a snapshot's name"
-                self._keep(key, corpus)
+                corpus = self._ready(request, materials, request.snapshot, spans.prepare)
                 return spans.compute(request, materials, corpus)
             case GroupRequest():
                 key = b"group" + request.schema.id()
@@ -93,6 +79,16 @@ class Runner:
         if isinstance(request, CertifyRequest):
             key = request.model.encode()
             self._keep(key, self._kept.pop(key) if key in self._kept else head.prepare(request.model, materials))
+
+    def _ready(self, request: REQUEST, materials: Materials, subject: S, prepare: Callable[[S, Materials], P]) -> P:
+        """What a request is about, prepared now or before. Raises: as `run`."""
+        key = subject.encode()
+        known: Any = self._kept.pop(key, None)
+        if known is None:
+            self._require(request.subject_hashes(), materials)
+            known = prepare(subject, materials)
+        self._keep(key, known)
+        return known  # type: ignore[no-any-return]  # kept under its own subject's bytes
 
     def _prepare_leaders(
         self, request: GroupRequest, materials: Materials, before: grouping.Prepared | None

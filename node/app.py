@@ -67,6 +67,7 @@ SWITCH_INTERVAL_S = 0.0005
 BULK_SIZE = 16
 """Signatures per piece of work for a verification thread."""
 FEW_SIGNATURES = 2
+"""So few are verified at once: handing them to a thread costs more."""
 STOP_TIMEOUT_S = 1.5
 INDEXED_AT_START = 50
 """Blocks the explorer's index may be behind for the start to wait for it."""

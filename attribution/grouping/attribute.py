@@ -3,18 +3,16 @@
 Leaders keep their order from one request to the next, so what is prepared grows with them: features are derived once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attribution.content import Materials, read_material
 from attribution.grouping.request import ENCODER_RECORDS, NO_LEADER, GroupRequest, GroupResult, Scale
 from attribution.head import encoder as tabular
-from attribution.head.attribute import read_material
 from attribution.head.encoder import TabularEncoder, read_records
 from attribution.similar.records import Batch, Entry, encode_features, read_batch, varying
 from attribution.similar.request import VerdictKind
 from attribution.similar.tabular import TabularClusters
-
-Materials = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

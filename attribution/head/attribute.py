@@ -4,14 +4,13 @@
 gives the same result with and without it. Nothing here reads a clock, a random number or the network.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never, overload
 
 import numpy as np
 
-from attribution.content import content_hash
-from attribution.errors import AttributionError, Reason
+from attribution.content import Materials, read_material
 from attribution.exact import Int64
 from attribution.head.certificate import certify, decode_inverse, decode_weights
 from attribution.head.encoder import Int16
@@ -42,8 +41,6 @@ from attribution.head.request import (
 )
 from attribution.head.softmax import classify, logits, probabilities
 from attribution.head.wide import Wide
-
-Materials = Mapping[bytes, bytes]
 
 _BLOCK_QUESTIONS = 64
 _BLOCK_RECORDS = 4096
@@ -160,16 +157,6 @@ def raw_influences(prepared: Prepared, materials: Materials, query: bytes) -> li
 def read_problem(problem: Problem, materials: Materials) -> tuple[Int16, Int64, Encoder]:
     """Features and labels of a snapshot, and the encoder it fixes. Raises: AttributionError."""
     return read_snapshot(problem.schema, [read_material(materials, name) for name in problem.records])
-
-
-def read_material(materials: Materials, name: bytes) -> bytes:
-    """Bytes of a content hash. Raises: AttributionError(MISSING_MATERIAL | MATERIAL_MISMATCH)."""
-    data = materials.get(name)
-    if data is None:
-        raise AttributionError(Reason.MISSING_MATERIAL, name.hex())
-    if content_hash(data) != name:
-        raise AttributionError(Reason.MATERIAL_MISMATCH, name.hex())
-    return data
 
 
 def _certify(request: CertifyRequest, materials: Materials) -> Certificate:

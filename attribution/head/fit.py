@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from attribution.content import Materials
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64
-from attribution.head.attribute import Materials, read_problem
+from attribution.head.attribute import read_problem
 from attribution.head.certificate import (
     INVERSE_BITS,
     MAXIMUM_ROW_SUM,

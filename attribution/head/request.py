@@ -27,8 +27,6 @@ from attribution.record import Schema
 
 ENGINE_HEAD = "head/1"
 
-EXP_TABLE_SHA256 = "5bae487451270308cf384bba6f947b58ca395883417855eb147e802d9206eb1a"
-"""Pinned hash of the exponential table: the coarse and then the fine entries, 8 bytes each, big-endian."""
 DAMPING_BITS = 20
 """λ is damping / 2**20."""
 MINIMUM_DAMPING = 1 << 10

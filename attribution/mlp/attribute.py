@@ -5,14 +5,13 @@ computed here too, by the first checkpoint, so a false answer is never attribute
 number or the network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never, overload
 
 import numpy as np
 
-from attribution.content import content_hash
-from attribution.errors import AttributionError, Reason
+from attribution.content import Materials, read_material
 from attribution.exact import Int64, matmul
 from attribution.head.encoder import TabularEncoder, derive, encode, read_queries, read_records
 from attribution.head.request import Answer, AttributeResult
@@ -28,7 +27,6 @@ from attribution.mlp.request import (
     MlpProblem,
 )
 
-Materials = Mapping[bytes, bytes]
 MLP_REQUEST: TypeAlias = MlpCertifyRequest | MlpAttributeRequest
 MLP_RESULT: TypeAlias = MlpCertificate | AttributeResult
 
@@ -64,11 +62,9 @@ def prepare(model: MlpModel, materials: Materials) -> Prepared:
 
     Raises: AttributionError.
     """
-    weights = tuple(
-        decode_weights(model.problem, _read_material(materials, each.weights)) for each in model.checkpoints
-    )
+    weights = tuple(decode_weights(model.problem, read_material(materials, each.weights)) for each in model.checkpoints)
     inverses = tuple(
-        decode_inverse(model.problem, _read_material(materials, each.inverse)) for each in model.checkpoints
+        decode_inverse(model.problem, read_material(materials, each.inverse)) for each in model.checkpoints
     )
     inputs, labels, encoder = read_problem(model.problem, materials)
     vectors = np.empty((len(labels), len(weights) * model.problem.unknowns), dtype=np.int8)
@@ -97,7 +93,7 @@ def compute(request: MLP_REQUEST, materials: Materials, prepared: Prepared | Non
         case MlpCertifyRequest():
             return _certify(request.model, materials)
         case MlpAttributeRequest():
-            blobs = [_read_material(materials, name) for name in request.queries]
+            blobs = [read_material(materials, name) for name in request.queries]
             return _attribute(prepared or prepare(request.model, materials), blobs)
         case _:
             assert_never(request)
@@ -129,27 +125,17 @@ def raw_influences(prepared: Prepared, materials: Materials, queries: Sequence[b
 
 def read_problem(problem: MlpProblem, materials: Materials) -> tuple[Int64, Int64, TabularEncoder]:
     """The network's inputs and the labels of a snapshot, and the encoder it fixes. Raises: AttributionError."""
-    labels, values = read_records(problem.schema, [_read_material(materials, name) for name in problem.records])
+    labels, values = read_records(problem.schema, [read_material(materials, name) for name in problem.records])
     encoder = derive(values)
     return first_activations(encode(encoder, values)), labels, encoder
-
-
-def _read_material(materials: Materials, name: bytes) -> bytes:
-    """Bytes of a content hash. Raises: AttributionError(MISSING_MATERIAL | MATERIAL_MISMATCH)."""
-    data = materials.get(name)
-    if data is None:
-        raise AttributionError(Reason.MISSING_MATERIAL, name.hex())
-    if content_hash(data) != name:
-        raise AttributionError(Reason.MATERIAL_MISMATCH, name.hex())
-    return data
 
 
 def _certify(model: MlpModel, materials: Materials) -> MlpCertificate:
     # Whatever is wrong with the posted bytes is found before any work.
     posted = [
         (
-            decode_weights(model.problem, _read_material(materials, each.weights)),
-            decode_inverse(model.problem, _read_material(materials, each.inverse)),
+            decode_weights(model.problem, read_material(materials, each.weights)),
+            decode_inverse(model.problem, read_material(materials, each.inverse)),
         )
         for each in model.checkpoints
     ]

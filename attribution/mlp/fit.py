@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attribution.content import content_hash
+from attribution.content import Materials, content_hash
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64
-from attribution.mlp.attribute import Materials, read_problem
+from attribution.mlp.attribute import read_problem
 from attribution.mlp.certificate import (
     INVERSE_BITS,
     damped,

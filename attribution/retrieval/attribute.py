@@ -21,18 +21,16 @@ Shapes: n records, u ≤ n different embeddings, d dimensions, m questions.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from attribution.content import content_hash
+from attribution.content import Materials, content_hash
 from attribution.errors import AttributionError, Reason
 from attribution.exact import Int64, matmul
 from attribution.retrieval.request import Index, RetrievalRequest, RetrievalResult, Retrieved
 
-Materials = Mapping[bytes, bytes]
 Int8 = npt.NDArray[np.int8]
 
 _BLOCK_QUESTIONS = 16

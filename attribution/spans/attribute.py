@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attribution.content import Materials
 from attribution.errors import AttributionError, Reason
-from attribution.spans.index import Index, Materials, grow, read_text
+from attribution.spans.index import Index, grow, read_text
 from attribution.spans.request import (
     COMMON,
     MAXIMUM_ANSWER_TOKENS,

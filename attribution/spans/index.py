@@ -5,15 +5,13 @@ lengths halve again, as in a log-structured store. So a token is sorted again at
 of n ids has at most bit_length(n) segments, and no result depends on where one segment ends and the next begins.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from attribution.content import content_hash
+from attribution.content import Materials, content_hash
 from attribution.errors import AttributionError, Reason
 from attribution.spans.request import Snapshot
 from attribution.spans.segment import Segment, make_segment, merge
-
-Materials = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

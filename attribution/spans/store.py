@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attribution.content import HASH_SIZE_BYTES, encode_list
+from attribution.content import HASH_SIZE_BYTES, Materials, encode_list
 from attribution.errors import AttributionError, Reason
-from attribution.spans.index import Index, Materials, balanced, grow
+from attribution.spans.index import Index, balanced, grow
 from attribution.spans.request import Snapshot
 from attribution.spans.segment import Segment, validate_segment
 

@@ -43,7 +43,7 @@ LEAST_RECORDS = 256
 """Records that a grouping takes at least, if so many are left: each one reads all clusters, and makes others stale."""
 MOST_HEIRS = 16
 """Members that may follow an erased leader: the first ones."""
-RULE = TabularRule()
+RULE = TabularRule(join_permille=970)
 """From 970 of 1000 on, with the same label, records are near-copies."""
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.content import content_hash
+from attribution.content import Materials, content_hash
 from attribution.exact import matmul
-from attribution.head.attribute import Materials, compute, prepare, read_problem
+from attribution.head.attribute import compute, prepare, read_problem
 from attribution.head.certificate import decode_inverse, encode_inverse, encode_weights
 from attribution.head.request import AttributeRequest, GateRequest, Model, Problem
 from attribution.head.softmax import gradient, hessian, logits, probabilities, residuals
